@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Commands and events between control and the dataplane: two single-producer single-consumer rings
+ * of 64-byte messages in a memfd of the dataplane.
+ *
+ *   +----------------+-----------------------------+-----------------------------+
+ *   | mailbox header | ring: control -> dataplane  | ring: dataplane -> control  |
+ *   +----------------+-----------------------------+-----------------------------+
+ *
+ * Every command carries a sequence number and is answered by one EVENT_ACK with the same number and a
+ * result (0 or -errno). Commands are idempotent: after a dataplane restart control sends again
+ * whatever describes the present. Consumer and producer copy a message before looking at it.
+ */
+#pragma once
+
+#include "abi/types.h"
+
+#define MAILBOX_MAGIC 0x31584f42524c494dull /* "MILRBOX1" */
+
+enum { MAILBOX_VERSION = 1, MAILBOX_SLOTS = 1024 };
+
+/* control -> dataplane */
+enum mailbox_command {
+	CMD_SESSION_ADD = 1,   /* a = table slot: expand its keys, start accepting */
+	CMD_SESSION_REMOVE,    /* a = table slot, b = session id: wipe keys, slot becomes FREE */
+	CMD_MODEL_STAGE,       /* a = model index, b = artifact number (abi/link.h): next slot */
+	CMD_MODEL_ACTIVATE,    /* a = model index: next -> current -> previous */
+	CMD_MODEL_ROLLBACK,    /* a = model index: previous -> current */
+	CMD_MODEL_UNLOAD,      /* a = model index: all three slots */
+	CMD_LICENCE,           /* a = CLOCK_MONOTONIC ns until which requests are answered; 0 = not */
+	CMD_STOP,              /* drain, answer what was received, exit 0 */
+};
+
+/* dataplane -> control */
+enum mailbox_event {
+	EVENT_ACK = 1,      /* seq of the command, result */
+	EVENT_READY,        /* all workers poll */
+	EVENT_LIMIT_CORRUPT, /* a = subscriber */
+	EVENT_MODEL_RELEASED, /* a = model index, b = artifact number: no worker uses it any more */
+};
+
+struct mailbox_message {
+	uint64_t seq;
+	uint32_t kind; /* enum mailbox_command or mailbox_event */
+	int32_t result;
+	uint64_t a;
+	uint64_t b;
+	uint64_t pad[4];
+};
+
+struct mailbox_ring {
+	uint64_t head MR_ALIGNED(64); /* producer's: messages written */
+	uint64_t tail MR_ALIGNED(64); /* consumer's: messages taken */
+	struct mailbox_message slots[MAILBOX_SLOTS] MR_ALIGNED(64);
+};
+
+struct mailbox {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t total_bytes;
+	struct mailbox_ring to_dataplane MR_ALIGNED(64);
+	struct mailbox_ring to_control MR_ALIGNED(64);
+};
+
+STATIC_ASSERT(sizeof(struct mailbox_message) == 64, "one line a message");
+
+/* Append one message (producer only). 1 = written, 0 = ring full. */
+static inline int mailbox_put(struct mailbox_ring *r, const struct mailbox_message *m)
+{
+	uint64_t head = __atomic_load_n(&r->head, __ATOMIC_RELAXED);
+	uint64_t tail = __atomic_load_n(&r->tail, __ATOMIC_ACQUIRE);
+
+	if (head - tail >= MAILBOX_SLOTS)
+		return 0;
+	r->slots[head % MAILBOX_SLOTS] = *m;
+	__atomic_store_n(&r->head, head + 1, __ATOMIC_RELEASE);
+	return 1;
+}
+
+/* Take one message (consumer only). 1 = copied to *m, 0 = ring empty. */
+static inline int mailbox_get(struct mailbox_ring *r, struct mailbox_message *m)
+{
+	uint64_t tail = __atomic_load_n(&r->tail, __ATOMIC_RELAXED);
+	uint64_t head = __atomic_load_n(&r->head, __ATOMIC_ACQUIRE);
+
+	if (head == tail)
+		return 0;
+	*m = r->slots[tail % MAILBOX_SLOTS];
+	__atomic_store_n(&r->tail, tail + 1, __ATOMIC_RELEASE);
+	return 1;
+}

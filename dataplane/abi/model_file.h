@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only
+ * The .mrm artifact: what `millrace-model compile` writes, the loader verifies and the engine maps.
+ *
+ *   0          4096                                            body_bytes
+ *   +----------+---------+----------+--------------------------+-----------+-----------+
+ *   | header   | program | metadata | weights (page-aligned)   | hash list | signature |
+ *   +----------+---------+----------+--------------------------+-----------+-----------+
+ *   |<------------------------- body -------------------------->|
+ *
+ * The body is a whole number of 32 KiB chunks (zero-padded). hash list = SHA-256 of each chunk, in
+ * order. artifact id = SHA-256 of the hash list; an Ed25519 signature signs that id. A reader
+ * first takes the header page and the tail, then verifies every chunk while it streams.
+ * Offsets count from the start of the file. All fields little-endian.
+ */
+#pragma once
+
+#include "abi/types.h"
+#include "abi/wire.h"
+
+#define MODEL_FILE_MAGIC 0x314d524c4c494d00ull /* "\0MILLRM1", little-endian */
+
+enum {
+	MODEL_FILE_VERSION = 1,
+	MODEL_FILE_PAGE = 4096,
+	MODEL_FILE_CHUNK = 32768,
+	MODEL_FILE_HASH_BYTES = 32,
+	MODEL_FILE_SIGNATURE_BYTES = 64,
+	MODEL_FILE_PUBLIC_KEY_BYTES = 32,
+	MODEL_FILE_MAX_BYTES_LOG2 = 36, /* 64 GiB */
+	MODEL_FILE_MAX_IO = 8,          /* inputs, and outputs, of one model */
+	MODEL_FILE_MAX_RANK = 6,
+	MODEL_FILE_ALIGN = 64,     /* tables, constants and activation buffers */
+	MODEL_FILE_MAX_ROWS = 4096,
+	MODEL_FILE_MAX_BUFFERS = 65536,
+	MODEL_FILE_MAX_OPS = 65536,
+	MODEL_FILE_MAX_ROW_ELEMENTS = 1 << 24, /* of one buffer, per row */
+	MODEL_FILE_MAX_METADATA_BYTES = 65536,
+	MODEL_FILE_PANEL = 16, /* columns of one weight panel: one zmm, two ymm */
+};
+
+struct model_file_section {
+	le64 offset;
+	le64 bytes;
+};
+
+/* One input or output: a row of it is the product of dims[] elements (the batch dimension is not
+ * among them), padded to 4 bytes on the wire. */
+struct model_file_io {
+	char name[56];
+	le32 dtype; /* enum wire_dtype */
+	le32 rank;
+	le32 dims[MODEL_FILE_MAX_RANK];
+	le32 elements;  /* product of dims */
+	le32 row_bytes; /* elements x dtype size, padded to 4 */
+	le64 reserved[4];
+};
+
+struct model_file_header {
+	le64 magic;
+	le32 version;
+	le32 header_bytes; /* sizeof(struct model_file_header) */
+	le64 body_bytes;   /* multiple of MODEL_FILE_CHUNK */
+	le64 file_bytes;   /* body + hash list + signature block: must equal the file's length */
+	char name[WIRE_MODEL_NAME_BYTES];
+	le32 model_version; /* the publisher's, >= 1 */
+	le32 max_rows;      /* largest batch the plan has room for */
+	le32 row_in_bytes;  /* sum of the inputs' row_bytes */
+	le32 row_out_bytes;
+	le32 cost_units; /* limiter units one row costs, >= 1 */
+	le32 n_inputs;
+	le32 n_outputs;
+	le32 flags; /* 0 */
+	struct model_file_section program;
+	struct model_file_section metadata; /* UTF-8 JSON: source, producer, compiler, metrics */
+	struct model_file_section weights;  /* offset page-aligned */
+	struct model_file_section hashes;   /* offset == body_bytes */
+	struct model_file_section signature; /* struct model_file_signature, last in the file */
+	struct model_file_io inputs[MODEL_FILE_MAX_IO];
+	struct model_file_io outputs[MODEL_FILE_MAX_IO];
+};
+
+/* All zero = unsigned. */
+struct model_file_signature {
+	le32 algorithm; /* 0 none, 1 Ed25519 over the artifact id */
+	le32 reserved;
+	uint8_t public_key[MODEL_FILE_PUBLIC_KEY_BYTES];
+	uint8_t signature[MODEL_FILE_SIGNATURE_BYTES];
+};
+
+/* The program section: three flat tables, each on a 64-byte border, in this order and without gaps.
+ *
+ *   +----------------------+------------------------------+--------------------------+
+ *   | struct model_program | struct model_buffer x buffers | struct model_op x ops    |
+ *   +----------------------+------------------------------+--------------------------+
+ *
+ * Buffers hold float32 activations. A run of up to R rows gives buffer b the bytes
+ * [R x row_offset, R x (row_offset + row_bytes)): row r of it is `elements` floats at r x elements,
+ * contiguous. Buffers whose lives do not overlap may share bytes. Operators run in table order, every
+ * one over all rows of a batch; rows never influence each other. Constants are named by their offset
+ * into the weights section, where they lie in the order operators name them (src[0], src[1], bias),
+ * each starting at the next 64-byte border after the last.
+ */
+struct model_program {
+	le32 n_buffers;
+	le32 n_ops;
+	le32 n_states;  /* 0: room for per-request state (recurrent state, KV cache) */
+	le32 n_scalars; /* 0: room for run-time scalars (position) */
+	le64 row_arena_bytes; /* activation bytes one row needs; multiple of 64 */
+	le32 inputs[MODEL_FILE_MAX_IO];  /* buffer that receives input i */
+	le32 outputs[MODEL_FILE_MAX_IO]; /* buffer that holds output i at the end */
+	le64 reserved[5];
+};
+
+struct model_buffer {
+	le64 row_offset; /* bytes, multiple of 64 */
+	le32 elements;   /* floats per row, 1..MODEL_FILE_MAX_ROW_ELEMENTS */
+	le32 reserved;
+};
+
+/* Shapes below are per row. "operand" = src[i] if that is not MODEL_NONE, else the constant of
+ * constant_bytes[i] bytes at constant[i] of the weights section. */
+enum model_op_kind {
+	MODEL_OP_DENSE = 1, /* dst[m][n] = act(src0[m][k] x constant1[k][n] + bias[n]) */
+	MODEL_OP_UNARY,     /* dst[i] = act(src0[i]) */
+	MODEL_OP_BINARY,    /* dst[dims] = operand0 (fn) operand1, strides in elements, 0 = broadcast */
+	MODEL_OP_SOFTMAX,   /* src0[m][n][k]: over n */
+	MODEL_OP_MATMUL,    /* dst[dims][m][n] = alpha x operand0[m][k] x operand1[k][n] per index of dims */
+	MODEL_OP_END,
+};
+
+/* How the weights of a DENSE operator lie. Everything is zero-padded. */
+enum model_layout {
+	MODEL_LAYOUT_NONE = 0,
+	MODEL_LAYOUT_PANELS = 1,    /* [n/16 rounded up][k][16 columns]: the native kernels' */
+	MODEL_LAYOUT_ROW_MAJOR = 2, /* [k][n]: for OpenBLAS */
+	MODEL_LAYOUT_COLUMNS = 3,   /* [n][k rounded up to 16]: narrow layers (n <= 4), dot products */
+	MODEL_LAYOUT_END,
+};
+
+enum model_activation {
+	MODEL_ACT_NONE = 0,
+	MODEL_ACT_RELU,
+	MODEL_ACT_SIGMOID,
+	MODEL_ACT_TANH,
+	MODEL_ACT_LEAKY_RELU, /* x < 0 ? a x : x */
+	MODEL_ACT_CLIP,       /* min(max(x, a), b) */
+	MODEL_ACT_NEG,
+	MODEL_ACT_ABS,
+	MODEL_ACT_EXP,
+	MODEL_ACT_SQRT,
+	MODEL_ACT_END,
+};
+
+enum model_binary { MODEL_ADD = 0, MODEL_SUB, MODEL_MUL, MODEL_DIV, MODEL_BINARY_END };
+
+#define MODEL_NONE 0xffffffffu
+
+/* Fields a kind does not name are 0 (src: MODEL_NONE). */
+struct model_op {
+	le32 kind;       /* enum model_op_kind */
+	le32 activation; /* enum model_activation: DENSE, UNARY */
+	le32 layout;     /* enum model_layout: DENSE */
+	le32 function;   /* enum model_binary: BINARY */
+	le32 src[2];     /* buffer, or MODEL_NONE */
+	le32 dst;
+	le32 transposed; /* MATMUL: bit i = operand i is stored transposed */
+	le32 m, k, n;
+	le32 rank;
+	le32 dims[MODEL_FILE_MAX_RANK];
+	le32 stride[2][MODEL_FILE_MAX_RANK];
+	float a, b; /* the activation's parameters; MATMUL: a = alpha */
+	le64 constant[2];
+	le64 constant_bytes[2]; /* 0 = operand is no constant */
+	le64 bias;              /* DENSE: n floats padded to a multiple of 16 */
+	le64 bias_bytes;        /* 0 = no bias */
+	le64 reserved[2];
+};
+
+STATIC_ASSERT(sizeof(struct model_program) == 128, "model_program");
+STATIC_ASSERT(sizeof(struct model_buffer) == 16, "model_buffer");
+STATIC_ASSERT(sizeof(struct model_op) == 192, "model_op");
+STATIC_ASSERT(sizeof(struct model_file_io) == 128, "model_file_io");
+STATIC_ASSERT(sizeof(struct model_file_header) <= MODEL_FILE_PAGE, "the header is one page");
+STATIC_ASSERT(sizeof(struct model_file_signature) == 104, "model_file_signature");

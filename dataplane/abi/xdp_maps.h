@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only
+ * Maps of the XDP program: names, keys, values. Control creates and pins all of them (but the
+ * XSKMAP, which is the AF_XDP driver's) before the dataplane starts; the driver loads the program,
+ * which finds them by name at the bpffs root of the instance's private mount namespace.
+ *
+ * Any change of layout changes the name's version: libbpf refuses a pinned map of another shape.
+ */
+#pragma once
+
+#include "abi/types.h"
+
+#define XDP_MAP_XSKS "xsks_map" /* XSKMAP: name fixed by the DPDK 22.11 af_xdp driver */
+#define XDP_MAP_LIMITS "mr_limits_v1"     /* ARRAY, MMAPABLE: u32 subscriber -> limit_slot */
+#define XDP_MAP_SESSIONS "mr_sessions_v1" /* HASH: le32 key id -> struct xdp_session */
+#define XDP_MAP_PARAMS "mr_params_v1"     /* ARRAY[1], MMAPABLE: struct xdp_params */
+#define XDP_MAP_COUNTERS "mr_xdp_count_v1" /* PERCPU_ARRAY[XDP_COUNTERS]: u64 */
+#define XDP_PROGRAM_NAME "mr_xdp"         /* prefix by which we recognise our own program */
+
+enum { XDP_MAX_QUEUES = 64, XDP_PIN_VERSION = 1 };
+
+struct xdp_session {
+	struct ip_addr source;
+	uint32_t subscriber;
+	uint32_t flags; /* 0 */
+};
+
+/* Where neighbour traffic (ARP, ICMP, ICMPv6) and foreign traffic goes. */
+enum xdp_route { XDP_TO_KERNEL = 0, XDP_TO_DATAPLANE = 1, XDP_DISCARD = 2 };
+
+struct xdp_params {
+	uint32_t udp_port;        /* host byte order; the data port */
+	uint32_t neighbour_route; /* enum xdp_route: ARP, ICMP echo, ICMPv6 */
+	uint32_t other_route;     /* enum xdp_route: everything that is not the data port */
+	uint32_t enabled;         /* 0 = drop all of the data port (no session table yet) */
+};
+
+/* Verdict counters: symbol, name, help. */
+#define XDP_COUNTER_LIST(X)                                                                        \
+	X(REDIRECTED, "redirected", "data-port packets of a live session handed to the dataplane") \
+	X(NEIGHBOUR, "neighbour", "ARP, ICMP and ICMPv6 packets routed as configured")             \
+	X(OTHER, "other", "packets of other ports or protocols routed as configured")              \
+	X(MALFORMED, "malformed", "data-port packets dropped: bad L2, L3, L4 or datagram header")  \
+	X(FRAGMENT, "fragment", "IP fragments dropped")                                            \
+	X(UNKNOWN_KEY, "unknown_key", "dropped: no session has this key id")                       \
+	X(WRONG_SOURCE, "wrong_source", "dropped: the session belongs to another address")         \
+	X(SHOUTING, "shouting", "dropped: kept sending after RATE_LIMITED replies ran out")        \
+	X(DISABLED, "disabled", "dropped: the data port is not enabled yet")                       \
+	X(NO_SOCKET, "no_socket", "dropped: no dataplane is bound to this queue")
+
+enum xdp_counter {
+#define X(sym, name, help) XDP_COUNT_##sym,
+	XDP_COUNTER_LIST(X)
+#undef X
+		XDP_COUNTERS
+};
+
+STATIC_ASSERT(sizeof(struct xdp_session) == 24, "xdp_session");
+STATIC_ASSERT(sizeof(struct xdp_params) == 16, "xdp_params");

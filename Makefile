@@ -76,6 +76,8 @@ endef
 $(foreach p,$(FUZZERS),$(eval $(call fuzz_rule,$(p))))
 
 # ---------------------------------------------------------------------------------------------
+# Recipes that need packages install them first and then read the Makefile again (pkg-config).
+JOBS := --no-print-directory -j$(shell nproc)
 PACKAGES := build-essential pkg-config libdpdk-dev dpdk-dev liburing-dev libopenblas-dev libssl-dev \
 	libbpf-dev libxdp-dev bpftool clang llvm libclang-rt-14-dev libelf-dev libipsec-mb-dev \
 	libevent-dev libsqlite3-dev libjansson-dev libcyaml-dev libyaml-dev libedit-dev \
@@ -86,7 +88,8 @@ PACKAGES := build-essential pkg-config libdpdk-dev dpdk-dev liburing-dev libopen
 deps: ## install what is missing with apt-get; nothing when all is there
 	$(Q)firmware-config/deps.sh $(PACKAGES)
 
-all: deps $(BUILD)/.all ## install packages and build everything
+all: deps ## install packages and build everything
+	$(Q)$(MAKE) $(JOBS) $(BUILD)/.all
 $(BUILD)/.all: $(EXTRA) $(addprefix $(BUILD)/bin/,$(PROGRAMS))
 	@mkdir -p $(@D) && touch $@
 
@@ -94,15 +97,15 @@ tests-built: $(BUILD)/.all $(addprefix $(BUILD)/tests/,$(TESTS)) \
 	$(if $(SAN),,$(addprefix $(BUILD)/fuzz/,$(FUZZERS)))
 
 run: deps ## the whole machine on real input: build, start, classify held-out images over AF_XDP
-	$(Q)$(MAKE) --no-print-directory $(BUILD)/.all
+	$(Q)$(MAKE) $(JOBS) $(BUILD)/.all
 	$(Q)BUILD=$(BUILD) firmware-config/run-demo.sh
 
 test: deps ## every suite; last line `N passed, N failed, N skipped`
-	$(Q)$(MAKE) --no-print-directory -j2 tests-built
+	$(Q)$(MAKE) $(JOBS) tests-built
 	$(Q)BUILD=$(BUILD) SAN=$(SAN) tests/run.sh $(addprefix $(BUILD)/tests/,$(TESTS)) $(TEST_SCRIPTS)
 
 bench: deps ## the performance table, ours and the peers', in one run (BENCH=id,id runs some)
-	$(Q)$(MAKE) --no-print-directory $(BUILD)/.all $(addprefix $(BUILD)/perf/,$(MICRO))
+	$(Q)$(MAKE) $(JOBS) $(BUILD)/.all $(addprefix $(BUILD)/perf/,$(MICRO))
 	$(Q)BUILD=$(BUILD) BENCH="$(BENCH)" perf/bench.sh
 
 lint: deps ## house rules: format, file heads, forbidden tokens, shellcheck
@@ -110,7 +113,7 @@ lint: deps ## house rules: format, file heads, forbidden tokens, shellcheck
 
 SECONDS ?= 60
 fuzz: deps ## run every fuzz harness for SECONDS=n each
-	$(Q)$(MAKE) --no-print-directory $(addprefix $(BUILD)/fuzz/,$(FUZZERS))
+	$(Q)$(MAKE) $(JOBS) $(addprefix $(BUILD)/fuzz/,$(FUZZERS))
 	$(Q)BUILD=$(BUILD) SECONDS_EACH=$(SECONDS) tests/fuzz/run.sh $(FUZZERS)
 
 PREFIX ?= /usr/local

@@ -31,8 +31,8 @@ enum {
 	MODEL_FILE_MAX_RANK = 6,
 	MODEL_FILE_ALIGN = 64,     /* tables, constants and activation buffers */
 	MODEL_FILE_MAX_ROWS = 4096,
-	MODEL_FILE_MAX_BUFFERS = 65536,
-	MODEL_FILE_MAX_OPS = 65536,
+	MODEL_FILE_MAX_BUFFERS = 16384,
+	MODEL_FILE_MAX_OPS = 16384,
 	MODEL_FILE_MAX_ROW_ELEMENTS = 1 << 24, /* of one buffer, per row */
 	MODEL_FILE_MAX_METADATA_BYTES = 65536,
 	MODEL_FILE_PANEL = 16, /* columns of one weight panel: one zmm, two ymm */
@@ -87,7 +87,7 @@ struct model_file_signature {
 	uint8_t signature[MODEL_FILE_SIGNATURE_BYTES];
 };
 
-/* The program section: three flat tables, each on a 64-byte border, in this order and without gaps.
+/* The program section: three flat tables, each on a 64-byte border, in this order, without gaps.
  *
  *   +----------------------+------------------------------+--------------------------+
  *   | struct model_program | struct model_buffer x buffers | struct model_op x ops    |
@@ -95,10 +95,10 @@ struct model_file_signature {
  *
  * Buffers hold float32 activations. A run of up to R rows gives buffer b the bytes
  * [R x row_offset, R x (row_offset + row_bytes)): row r of it is `elements` floats at r x elements,
- * contiguous. Buffers whose lives do not overlap may share bytes. Operators run in table order, every
- * one over all rows of a batch; rows never influence each other. Constants are named by their offset
- * into the weights section, where they lie in the order operators name them (src[0], src[1], bias),
- * each starting at the next 64-byte border after the last.
+ * contiguous. Buffers whose lives do not overlap may share bytes. Operators run in table order,
+ * every one over all rows of a batch; rows never influence each other. Constants are named by their
+ * offset into the weights section, where they lie in the order operators name them (operand 0,
+ * operand 1, bias), each starting at the next 64-byte border after the last.
  */
 struct model_program {
 	le32 n_buffers;
@@ -122,9 +122,9 @@ struct model_buffer {
 enum model_op_kind {
 	MODEL_OP_DENSE = 1, /* dst[m][n] = act(src0[m][k] x constant1[k][n] + bias[n]) */
 	MODEL_OP_UNARY,     /* dst[i] = act(src0[i]) */
-	MODEL_OP_BINARY,    /* dst[dims] = operand0 (fn) operand1, strides in elements, 0 = broadcast */
+	MODEL_OP_BINARY,    /* dst[dims] = operand0 (fn) operand1; strides in elements, 0 repeats */
 	MODEL_OP_SOFTMAX,   /* src0[m][n][k]: over n */
-	MODEL_OP_MATMUL,    /* dst[dims][m][n] = alpha x operand0[m][k] x operand1[k][n] per index of dims */
+	MODEL_OP_MATMUL,    /* dst[dims][m][n] = a x operand0[m][k] x operand1[k][n], per dims */
 	MODEL_OP_END,
 };
 
@@ -133,7 +133,7 @@ enum model_layout {
 	MODEL_LAYOUT_NONE = 0,
 	MODEL_LAYOUT_PANELS = 1,    /* [n/16 rounded up][k][16 columns]: the native kernels' */
 	MODEL_LAYOUT_ROW_MAJOR = 2, /* [k][n]: for OpenBLAS */
-	MODEL_LAYOUT_COLUMNS = 3,   /* [n][k rounded up to 16]: narrow layers (n <= 4), dot products */
+	MODEL_LAYOUT_COLUMNS = 3,   /* [n][k rounded up to 16]: narrow layers, by dot products */
 	MODEL_LAYOUT_END,
 };
 

@@ -17,8 +17,9 @@
 enum { STATS_VERSION = 1 };
 
 /* What became of every datagram that a worker received. The balance, always:
- *   RX = completed requests (COMPLETED) + neighbour answers + handed over + each DROP_*
- * and COMPLETED = sum of the REPLY_* counters + DROP_REPLY_TX.
+ *   RX = COMPLETED (authentic requests) + NEIGHBOUR (questions answered) + HANDED_OVER
+ *        + each DROP_* except DROP_REPLY_TX
+ * and COMPLETED = sum of the REPLY_* counters (replies the port took) + DROP_REPLY_TX.
  * One list: symbol, name, help. */
 #define STATS_COUNTER_LIST(X)                                                                      \
 	X(RX, "rx_packets", "packets received from the port")                                      \
@@ -57,6 +58,7 @@ enum { STATS_VERSION = 1 };
 	X(DROP_EPOCH, "drop_epoch", "dropped: key epoch we do not hold")                           \
 	X(DROP_FAILED_BUDGET, "drop_failed_budget", "dropped unopened: too many forgeries of this key id") \
 	X(DROP_AUTH, "drop_auth", "dropped: authentication tag does not match")                    \
+	X(DROP_SHOUTING, "drop_shouting", "dropped: over the plan, and RATE_LIMITED replies spent")  \
 	X(DROP_REPLY_TX, "drop_reply_tx", "replies lost: the transmit queue was full")             \
 	X(DROP_NEIGHBOUR, "drop_neighbour", "dropped: ARP, ND or ICMP that asks nothing of us")    \
 	X(DROP_OVERSIZE, "drop_oversize", "dropped: frame in several segments or over the MTU")    \

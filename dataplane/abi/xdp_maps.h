@@ -3,10 +3,16 @@
  * XSKMAP, which is the AF_XDP driver's) before the dataplane starts; the driver loads the program,
  * which finds them by name at the bpffs root of the instance's private mount namespace.
  *
- * Any change of layout changes the name's version: libbpf refuses a pinned map of another shape.
+ * Sizes are compiled in, not configured: libbpf re-uses a pinned map only when type, key, value,
+ * flags and max_entries all equal those in the object, and the driver loads the object as it is. The
+ * configuration may use fewer slots, never more. Cost: limits 1 MiB, sessions about 11 MiB.
+ *
+ * Any change of layout or size changes the name's version: control refuses a pinned map of another
+ * shape by name (ebpf/xdp_load.h), and so does libbpf.
  */
 #pragma once
 
+#include "abi/limits.h"
 #include "abi/types.h"
 
 #define XDP_MAP_XSKS "xsks_map" /* XSKMAP: name fixed by the DPDK 22.11 af_xdp driver */
@@ -16,8 +22,15 @@
 #define XDP_MAP_COUNTERS "mr_xdp_count_v1" /* PERCPU_ARRAY[XDP_COUNTERS]: u64 */
 #define XDP_PROGRAM_NAME "mr_xdp"         /* prefix by which we recognise our own program */
 
-enum { XDP_MAX_QUEUES = 64, XDP_PIN_VERSION = 1 };
+enum {
+	XDP_PIN_VERSION = 1,
+	XDP_MAX_QUEUES = 64,                /* entries of xsks_map: RX queue -> AF_XDP socket */
+	XDP_LIMITS_SLOTS = LIMITS_MAX_SLOTS, /* entries of mr_limits_v1 */
+	XDP_MAX_SESSIONS = 1 << 17,         /* entries of mr_sessions_v1, allocated at creation */
+};
 
+/* Who may use a key id. XDP looks this up without a lock while control replaces entries, so it is a
+ * filter and never the authority: the worker checks the session table again. */
 struct xdp_session {
 	struct ip_addr source;
 	uint32_t subscriber;

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * The fixture table: see fixtures.h. K numbers are the classes of hostile packets it covers.
+ */
+#include <linux/bpf.h>
+
+#include "abi/stats.h"
+#include "abi/wire.h"
+#include "parse.h"
+#include "tests/packets/fixtures.h"
+
+#define REDIRECTED XDP_REDIRECT, XDP_COUNT_REDIRECTED
+#define MALFORMED XDP_DROP, XDP_COUNT_MALFORMED
+#define FRAGMENT XDP_DROP, XDP_COUNT_FRAGMENT
+#define UNKNOWN_KEY XDP_DROP, XDP_COUNT_UNKNOWN_KEY
+#define WRONG_SOURCE XDP_DROP, XDP_COUNT_WRONG_SOURCE
+#define SHOUTING XDP_DROP, XDP_COUNT_SHOUTING
+#define NEIGHBOUR XDP_PASS, XDP_COUNT_NEIGHBOUR
+#define OTHER XDP_PASS, XDP_COUNT_OTHER
+
+const struct fixture fixtures[] = {
+	/* what is served */
+	{"an IPv4 request of a live session", DATA4, 0, FIX, {{0}}, REDIRECTED, PACKET_DATAGRAM},
+	{"an IPv6 request of a live session", DATA6, 0, FIX, {{0}}, REDIRECTED, PACKET_DATAGRAM},
+	{"an IPv4 request behind one VLAN tag", DATA4_VLAN, 0, FIX, {{0}}, REDIRECTED, PACKET_DATAGRAM},
+	{"an IPv6 request behind one VLAN tag", DATA6_VLAN, 0, FIX, {{0}}, REDIRECTED, PACKET_DATAGRAM},
+	{"a request behind a priority tag (VLAN 0)", DATA4_VLAN, 0, FIX, {{L2, 14, 2, 0xe000}},
+		REDIRECTED, PACKET_DATAGRAM},
+	{"bytes behind the IPv4 packet are padding", DATA4, 6, FIX, {{0}}, REDIRECTED, PACKET_DATAGRAM},
+	{"bytes behind the IPv6 packet are padding", DATA6, 6, FIX, {{0}}, REDIRECTED, PACKET_DATAGRAM},
+	{"the highest epoch and lane", DATA4, 0, FIX, {{PAYLOAD, 1, 1, 3}, {PAYLOAD, 2, 2, 0x0700}},
+		REDIRECTED, PACKET_DATAGRAM},
+	{"the smallest request", DATA4, 56 - 128, FIX,
+		{{L3, 2, 2, 84}, {L4, 4, 2, 64}}, REDIRECTED, PACKET_DATAGRAM},
+	{"the largest request", DATA4, 1200 - 128, FIX,
+		{{L3, 2, 2, 1228}, {L4, 4, 2, 1208}}, REDIRECTED, PACKET_DATAGRAM},
+	{"don't-fragment not set is no fragment", DATA4, 0, FIX, {{L3, 6, 2, 0}}, REDIRECTED,
+		PACKET_DATAGRAM},
+	{"TTL 1 and a DSCP mark", DATA4, 0, FIX, {{L3, 1, 1, 0xb8}, {L3, 8, 1, 1}}, REDIRECTED,
+		PACKET_DATAGRAM},
+
+	/* neighbours */
+	{"an ARP request for us", ARP, 0, KEEP, {{0}}, NEIGHBOUR, PACKET_ARP},
+	{"a padded ARP request", ARP, 18, KEEP, {{0}}, NEIGHBOUR, PACKET_ARP},
+	{"an ARP request for somebody else", ARP, 0, KEEP, {{L3, 27, 1, 55}}, NEIGHBOUR,
+		STATS_DROP_NEIGHBOUR},
+	{"a gratuitous ARP reply", ARP, 0, KEEP, {{L3, 7, 1, 2}}, NEIGHBOUR, STATS_DROP_NEIGHBOUR},
+	{"a neighbour solicitation for us", ND, 0, FIX, {{0}}, NEIGHBOUR, PACKET_ND},
+	{"a neighbour solicitation that was routed (hop limit 254)", ND, 0, FIX, {{L3, 7, 1, 254}},
+		NEIGHBOUR, STATS_DROP_NEIGHBOUR},
+	{"an unasked neighbour advertisement", ND, 0, FIX, {{L4, 0, 1, 136}}, NEIGHBOUR,
+		STATS_DROP_NEIGHBOUR},
+	{"a neighbour solicitation with a bad checksum", ND, 0, KEEP, {{L4, 2, 2, 0x1234}}, NEIGHBOUR,
+		STATS_DROP_CHECKSUM},
+	{"an ICMP echo request to us", ECHO4, 0, FIX, {{0}}, NEIGHBOUR, PACKET_ECHO4},
+	{"an ICMPv6 echo request to us", ECHO6, 0, FIX, {{0}}, NEIGHBOUR, PACKET_ECHO6},
+	{"an ICMP echo reply", ECHO4, 0, FIX, {{L4, 0, 1, 0}}, NEIGHBOUR, STATS_DROP_NEIGHBOUR},
+	{"K10 a forged ICMP fragmentation-needed", ECHO4, 0, FIX, {{L4, 0, 2, 0x0304}}, NEIGHBOUR,
+		STATS_DROP_NEIGHBOUR},
+	{"K10 a forged ICMPv6 packet-too-big", ECHO6, 0, FIX, {{L4, 0, 1, 2}}, NEIGHBOUR,
+		STATS_DROP_NEIGHBOUR},
+	{"an ICMP echo request with a bad checksum", ECHO4, 0, KEEP, {{L4, 2, 2, 0x1111}}, NEIGHBOUR,
+		STATS_DROP_CHECKSUM},
+
+	{"a multicast listener report (ICMPv6 behind hop-by-hop options)", ND, 0, KEEP,
+		{{L3, 6, 1, 0}, {L4, 0, 1, 58}}, NEIGHBOUR, STATS_DROP_EXTENSION},
+
+	/* not for us */
+	{"TCP to the same port number", TCP4, 0, FIX, {{0}}, OTHER, STATS_DROP_L4},
+	{"UDP to another port", DATA4, 0, FIX, {{L4, 2, 2, 53}}, OTHER, STATS_DROP_L4},
+	{"IPv6 UDP to another port", DATA6, 0, FIX, {{L4, 2, 2, 53}}, OTHER, STATS_DROP_L4},
+	{"TCP with IPv4 options", TCP4, 0, FIX, {{L3, 0, 1, 0x46}}, OTHER, STATS_DROP_EXTENSION},
+	{"IPv6 with no next header", DATA6, 0, KEEP, {{L3, 6, 1, 59}}, OTHER, STATS_DROP_L4},
+
+	/* K3 lengths, options, versions */
+	{"K3 IPv4 total length one past the frame", DATA4, 0, FIX, {{L3, 2, 2, 157}}, MALFORMED,
+		STATS_DROP_L3},
+	{"K3 IPv4 total length 65535", DATA4, 0, FIX, {{L3, 2, 2, 65535}}, MALFORMED, STATS_DROP_L3},
+	{"K3 IPv4 total length below its header", DATA4, 0, FIX, {{L3, 2, 2, 19}}, MALFORMED,
+		STATS_DROP_L3},
+	{"K3 IPv4 total length of the header alone", DATA4, 0, FIX, {{L3, 2, 2, 20}}, MALFORMED,
+		STATS_DROP_L4},
+	{"K3 IPv4 total length in the middle of the UDP header", DATA4, 0, FIX, {{L3, 2, 2, 24}},
+		MALFORMED, STATS_DROP_L4},
+	{"K3 IPv4 total length one less than UDP's", DATA4, 0, FIX, {{L3, 2, 2, 155}}, MALFORMED,
+		STATS_DROP_L4},
+	{"K3 IPv6 payload length one past the frame", DATA6, 0, FIX, {{L3, 4, 2, 137}}, MALFORMED,
+		STATS_DROP_L3},
+	{"K3 IPv6 payload length 0", DATA6, 0, FIX, {{L3, 4, 2, 0}}, MALFORMED, STATS_DROP_L4},
+	{"K3 IPv6 payload length one less than UDP's", DATA6, 0, FIX, {{L3, 4, 2, 135}}, MALFORMED,
+		STATS_DROP_L4},
+	{"K3 UDP length 0", DATA4, 0, FIX, {{L4, 4, 2, 0}}, MALFORMED, STATS_DROP_L4},
+	{"K3 UDP length 7", DATA4, 0, FIX, {{L4, 4, 2, 7}}, MALFORMED, STATS_DROP_L4},
+	{"K3 UDP length one less than IP's", DATA4, 0, FIX, {{L4, 4, 2, 135}}, MALFORMED, STATS_DROP_L4},
+	{"K3 UDP length one more than IP's", DATA4, 1, FIX, {{L4, 4, 2, 137}}, MALFORMED, STATS_DROP_L4},
+	{"K3 IPv6 UDP length one less than IP's", DATA6, 0, FIX, {{L4, 4, 2, 135}}, MALFORMED,
+		STATS_DROP_L4},
+	{"K3 IPv4 header length 4 words", DATA4, 0, FIX, {{L3, 0, 1, 0x44}}, MALFORMED, STATS_DROP_L3},
+	{"K3 IPv4 header length 0", DATA4, 0, FIX, {{L3, 0, 1, 0x40}}, MALFORMED, STATS_DROP_L3},
+	{"K3 IPv4 options", DATA4, 0, FIX, {{L3, 0, 1, 0x46}}, MALFORMED, STATS_DROP_EXTENSION},
+	{"K3 IPv4 header of 15 words", DATA4, 0, FIX, {{L3, 0, 1, 0x4f}}, MALFORMED,
+		STATS_DROP_EXTENSION},
+	{"K3 IP version 0", DATA4, 0, KEEP, {{L3, 0, 1, 0x05}}, MALFORMED, STATS_DROP_L3},
+	{"K3 IP version 6 under the IPv4 ethertype", DATA4, 0, KEEP, {{L3, 0, 1, 0x65}}, MALFORMED,
+		STATS_DROP_L3},
+	{"K3 IP version 15", DATA4, 0, KEEP, {{L3, 0, 1, 0xf5}}, MALFORMED, STATS_DROP_L3},
+	{"K3 IP version 4 under the IPv6 ethertype", DATA6, 0, KEEP, {{L3, 0, 1, 0x45}}, MALFORMED,
+		STATS_DROP_L3},
+	{"K3 a datagram too short for any request", DATA4, 55 - 128, FIX,
+		{{L3, 2, 2, 83}, {L4, 4, 2, 63}}, MALFORMED, STATS_DROP_LENGTH},
+	{"K3 an empty datagram", DATA4, -128, FIX, {{L3, 2, 2, 28}, {L4, 4, 2, 8}}, MALFORMED,
+		STATS_DROP_LENGTH},
+	{"K3 a datagram one byte too long", DATA4, 1201 - 128, FIX, {{L3, 2, 2, 1229}, {L4, 4, 2, 1209}},
+		REDIRECTED, STATS_DROP_LENGTH},
+
+	/* K4 fragments and extension headers */
+	{"K4 the first IPv4 fragment", DATA4, 0, FIX, {{L3, 6, 2, 0x2000}}, FRAGMENT,
+		STATS_DROP_FRAGMENT},
+	{"K4 a middle IPv4 fragment", DATA4, 0, FIX, {{L3, 6, 2, 0x2010}}, FRAGMENT,
+		STATS_DROP_FRAGMENT},
+	{"K4 the last IPv4 fragment", DATA4, 0, FIX, {{L3, 6, 2, 0x0010}}, FRAGMENT,
+		STATS_DROP_FRAGMENT},
+	{"K4 a tiny overlapping IPv4 fragment", DATA4, 8 - 136, FIX, {{L3, 2, 2, 28}, {L3, 6, 2, 1}},
+		FRAGMENT, STATS_DROP_FRAGMENT},
+	{"K4 a fragment of ICMP", ECHO4, 0, FIX, {{L3, 6, 2, 0x2000}}, FRAGMENT, STATS_DROP_FRAGMENT},
+	{"K4 an IPv6 fragment header", DATA6, 0, KEEP, {{L3, 6, 1, 44}}, FRAGMENT, STATS_DROP_FRAGMENT},
+	{"K4 IPv6 hop-by-hop options", DATA6, 0, KEEP, {{L3, 6, 1, 0}}, MALFORMED, STATS_DROP_EXTENSION},
+	{"K4 an IPv6 routing header", DATA6, 0, KEEP, {{L3, 6, 1, 43}}, MALFORMED, STATS_DROP_EXTENSION},
+	{"K4 IPv6 destination options", DATA6, 0, KEEP, {{L3, 6, 1, 60}}, MALFORMED,
+		STATS_DROP_EXTENSION},
+	{"K4 an IPv6 authentication header", DATA6, 0, KEEP, {{L3, 6, 1, 51}}, MALFORMED,
+		STATS_DROP_EXTENSION},
+
+	/* K5 layer 2 */
+	{"K5 QinQ", DATA4_VLAN, 0, KEEP, {{L2, 16, 2, 0x8100}}, MALFORMED, STATS_DROP_L2},
+	{"K5 a service tag (802.1ad)", DATA4_VLAN, 0, KEEP, {{L2, 12, 2, 0x88a8}}, MALFORMED,
+		STATS_DROP_L2},
+	{"K5 a service tag inside a VLAN tag", DATA4_VLAN, 0, KEEP, {{L2, 16, 2, 0x88a8}}, MALFORMED,
+		STATS_DROP_L2},
+	{"K5 a VLAN tag in front of nothing", DATA4_VLAN, 16 - 18 - 156, KEEP, {{0}}, MALFORMED,
+		STATS_DROP_L2},
+	{"K5 MPLS", DATA4, 0, KEEP, {{L2, 12, 2, 0x8847}}, OTHER, STATS_DROP_L2},
+	{"K5 LLC/SNAP", DATA4, 0, KEEP, {{L2, 12, 2, 0x0088}}, OTHER, STATS_DROP_L2},
+	{"K5 an IPv6 packet under the IPv4 ethertype", DATA6, 0, KEEP, {{L2, 12, 2, 0x0800}}, MALFORMED,
+		STATS_DROP_L3},
+	{"K5 an Ethernet header and nothing else", DATA4, -156, KEEP, {{0}}, MALFORMED, STATS_DROP_L3},
+
+	/* K7 checksums: XDP leaves them to the worker */
+	{"K7 a bad IPv4 header checksum", DATA4, 0, KEEP, {{L3, 10, 2, 0x1234}}, REDIRECTED,
+		STATS_DROP_CHECKSUM},
+	{"K7 a bad UDP checksum", DATA4, 0, KEEP, {{L4, 6, 2, 0x1234}}, REDIRECTED,
+		STATS_DROP_CHECKSUM},
+	{"K7 a bad UDP checksum over IPv6", DATA6, 0, KEEP, {{L4, 6, 2, 0x1234}}, REDIRECTED,
+		STATS_DROP_CHECKSUM},
+	{"K7 UDP checksum 0 over IPv4 means none", DATA4, 0, KEEP, {{L4, 6, 2, 0}}, REDIRECTED,
+		PACKET_DATAGRAM},
+	{"K7 UDP checksum 0 over IPv6 is not allowed", DATA6, 0, KEEP, {{L4, 6, 2, 0}}, REDIRECTED,
+		STATS_DROP_CHECKSUM},
+	{"K7 a flipped bit in the ciphertext", DATA4, 0, KEEP, {{PAYLOAD, 60, 1, 0xff}}, REDIRECTED,
+		STATS_DROP_CHECKSUM},
+
+	/* K8 impossible addresses: no session has them as source */
+	{"K8 our own address as source", DATA4, 0, FIX, {{L3, 12, 4, 0x0a4d0001}}, WRONG_SOURCE,
+		STATS_DROP_ADDRESS},
+	{"K8 the broadcast address as source", DATA4, 0, FIX, {{L3, 12, 4, 0xffffffff}}, WRONG_SOURCE,
+		STATS_DROP_ADDRESS},
+	{"K8 a multicast source", DATA4, 0, FIX, {{L3, 12, 4, 0xe0000001}}, WRONG_SOURCE,
+		STATS_DROP_ADDRESS},
+	{"K8 a loopback source", DATA4, 0, FIX, {{L3, 12, 4, 0x7f000001}}, WRONG_SOURCE,
+		STATS_DROP_ADDRESS},
+	{"K8 the unspecified source", DATA4, 0, FIX, {{L3, 12, 4, 0}}, WRONG_SOURCE,
+		STATS_DROP_ADDRESS},
+	{"K8 an IPv6 multicast source", DATA6, 0, FIX, {{L3, 8, 2, 0xff02}}, WRONG_SOURCE,
+		STATS_DROP_ADDRESS},
+	{"K8 our own IPv6 address as source", DATA6, 0, FIX, {{L3, 23, 1, 1}}, WRONG_SOURCE,
+		STATS_DROP_ADDRESS},
+	{"K8 source port 0", DATA4, 0, FIX, {{L4, 0, 2, 0}}, REDIRECTED, STATS_DROP_L4},
+	{"K8 a group MAC as sender", DATA4, 0, KEEP, {{L2, 6, 1, 3}}, REDIRECTED, STATS_DROP_L2},
+	{"K8 a request to somebody else's address", DATA4, 0, FIX, {{L3, 19, 1, 77}}, REDIRECTED,
+		STATS_DROP_ADDRESS},
+	{"K8 a request to somebody else's IPv6 address", DATA6, 0, FIX, {{L3, 39, 1, 77}}, REDIRECTED,
+		STATS_DROP_ADDRESS},
+	{"K8 a request to somebody else's MAC", DATA4, 0, KEEP, {{L2, 5, 1, 9}}, REDIRECTED,
+		STATS_DROP_ADDRESS},
+	{"K8 a request to the broadcast MAC", DATA4, 0, KEEP, {{L2, 0, 4, 0xffffffff}, {L2, 4, 2, 0xffff}},
+		REDIRECTED, STATS_DROP_ADDRESS},
+
+	/* K13 key ids: the parser does not know sessions, the session table refuses these later */
+	{"K13 an unknown key id", DATA4, 0, FIX, {{PAYLOAD, 4, 4, 0xdeadbeef}}, UNKNOWN_KEY,
+		PACKET_DATAGRAM},
+	{"K13 key id 0", DATA4, 0, FIX, {{PAYLOAD, 4, 4, 0}}, UNKNOWN_KEY, PACKET_DATAGRAM},
+	{"K13 the key id of another client", DATA4, 0, FIX, {{PAYLOAD, 4, 4, 0x03020304}}, WRONG_SOURCE,
+		PACKET_DATAGRAM},
+	{"K13 the IPv6 client's key id over IPv4", DATA4, 0, FIX, {{PAYLOAD, 4, 4, 0x02020304}},
+		WRONG_SOURCE, PACKET_DATAGRAM},
+	{"K13 the IPv4 client's key id over IPv6", DATA6, 0, FIX, {{PAYLOAD, 4, 4, 0x01020304}},
+		WRONG_SOURCE, PACKET_DATAGRAM},
+	{"K13 the right key id from a neighbouring address", DATA4, 0, FIX, {{L3, 15, 1, 3}},
+		WRONG_SOURCE, PACKET_DATAGRAM},
+	{"K13 a mapped IPv4 source inside IPv6", DATA6, 0, FIX,
+		{{L3, 8, 2, 0}, {L3, 18, 2, 0xffff}, {L3, 20, 4, 0x0a4d0002}}, WRONG_SOURCE,
+		STATS_DROP_ADDRESS},
+	{"F1 a subscriber that shouts after its refusals ran out", DATA4, 0, FIX,
+		{{PAYLOAD, 4, 4, 0x04020304}}, SHOUTING, PACKET_DATAGRAM},
+
+	/* K17 the clear header */
+	{"K17 a reply sent to the server", DATA4, 0, FIX, {{PAYLOAD, 0, 1, WIRE_TYPE_REPLY}}, MALFORMED,
+		STATS_DROP_VERSION},
+	{"K17 version 0", DATA4, 0, FIX, {{PAYLOAD, 0, 1, 0x01}}, MALFORMED, STATS_DROP_VERSION},
+	{"K17 version 2", DATA4, 0, FIX, {{PAYLOAD, 0, 1, 0x21}}, MALFORMED, STATS_DROP_VERSION},
+	{"K17 an unknown type", DATA4, 0, FIX, {{PAYLOAD, 0, 1, 0x1f}}, MALFORMED, STATS_DROP_VERSION},
+	{"K17 an unknown flag", DATA4, 0, FIX, {{PAYLOAD, 1, 1, 4}}, MALFORMED, STATS_DROP_VERSION},
+	{"K17 all flags", DATA4, 0, FIX, {{PAYLOAD, 1, 1, 0xff}}, MALFORMED, STATS_DROP_VERSION},
+	{"K17 lane 8", DATA4, 0, FIX, {{PAYLOAD, 2, 2, 0x0800}}, MALFORMED, STATS_DROP_VERSION},
+	{"K17 lane 256 (its low byte is 0)", DATA4, 0, FIX, {{PAYLOAD, 2, 2, 0x0001}}, MALFORMED,
+		STATS_DROP_VERSION},
+	{"K17 an unknown flag over IPv6", DATA6, 0, FIX, {{PAYLOAD, 1, 1, 0x80}}, MALFORMED,
+		STATS_DROP_VERSION},
+};
+
+const size_t n_fixtures = sizeof(fixtures) / sizeof(fixtures[0]);

@@ -1,0 +1,15 @@
+# Unit tests of dataplane/base and of the shared arithmetic in dataplane/abi.
+TESTS += test_limits test_shared_rings test_wire_keys test_fd
+
+test_limits_SRCS = tests/unit/test_limits.c ebpf/limit_table.c dataplane/base/fd.c dataplane/base/error.c
+test_limits_LIBS = -lcmocka
+
+test_shared_rings_SRCS = tests/unit/test_shared_rings.c ebpf/limit_table.c dataplane/base/fd.c \
+	dataplane/base/error.c
+test_shared_rings_LIBS = -lcmocka
+
+test_wire_keys_SRCS = tests/unit/test_wire_keys.c dataplane/base/hkdf.c
+test_wire_keys_LIBS = -lcmocka -lcrypto
+
+test_fd_SRCS = tests/unit/test_fd.c dataplane/base/fd.c dataplane/base/error.c
+test_fd_LIBS = -lcmocka

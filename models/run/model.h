@@ -44,6 +44,7 @@ struct run *run_init(void *memory, const struct model *m, uint32_t max_rows);
  * run_step() has returned 1. 1 <= n <= max_rows. The pointers arrays are copied. */
 void run_start(struct run *r, uint32_t n, const void *const rows[], void *const outs[]);
 
-/* Work until done or until the TSC passes deadline_tsc (checked between operators; UINT64_MAX =
- * run to the end). Returns 1 when all outputs are written, 0 when there is more to do. */
+/* Work until done or until the TSC passes deadline_tsc (checked between operators, and after every
+ * 32 rows inside one; UINT64_MAX = run to the end). Returns 1 when all outputs are written, 0 when
+ * there is more to do. */
 int run_step(struct run *r, uint64_t deadline_tsc);

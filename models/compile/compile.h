@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * The compiler as a library: an ONNX model in memory becomes an artifact in memory.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "models/run/model.h"
+
+struct compile_options {
+	const char *name;  /* [A-Za-z0-9._-], at most 63 bytes, begins with a letter or digit */
+	uint32_t version;  /* >= 1 */
+	uint32_t max_rows; /* 1..MODEL_FILE_MAX_ROWS */
+	uint32_t cost;     /* limiter units per row, >= 1 */
+	enum model_backend backend; /* OPENBLAS: layers stored row-major; else panels */
+};
+
+struct artifact {
+	uint8_t *bytes; /* page-aligned, free() */
+	size_t size;
+};
+
+/* Same input and options → same bytes, on every machine. Unsigned. On success out->bytes is the
+ * caller's. Refusals name their cause: -EINVAL malformed, -ENOTSUP not supported, -E2BIG/-EFBIG
+ * over a limit, -ENOMEM. Control characters from the model are replaced in err->text. */
+int compile_onnx_buffer(const void *onnx, size_t bytes, const struct compile_options *options,
+	struct artifact *out, struct error *err);

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Packing constants: see pack.h and the drawing of the layouts in abi/model_file.h.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "models/compile/pack.h"
+
+enum { PANEL = MODEL_FILE_PANEL };
+
+/* Reserve the next 64-byte border; false when the section grows past its limit. */
+static bool reserve(struct plan *p, uint64_t bytes, le64 *offset, le64 *op_bytes)
+{
+	*offset = p->weights_bytes;
+	*op_bytes = bytes;
+	if (bytes >> MODEL_FILE_MAX_BYTES_LOG2)
+		return false;
+	p->weights_bytes += (bytes + MODEL_FILE_ALIGN - 1) / MODEL_FILE_ALIGN * MODEL_FILE_ALIGN;
+	return !(p->weights_bytes >> MODEL_FILE_MAX_BYTES_LOG2);
+}
+
+static bool reserve_dense(struct plan *p, const struct ir_node *n, struct model_op *op)
+{
+	uint64_t bytes;
+
+	if (!dense_weight_bytes(op->layout, op->k, op->n, &bytes) ||
+		!reserve(p, bytes, &op->constant[1], &op->constant_bytes[1]))
+		return false;
+	p->parameters += (uint64_t)op->k * op->n + (n->in[2] == IR_NONE ? 0 : op->n);
+	if (n->in[2] == IR_NONE)
+		return true;
+	return reserve(p, ((uint64_t)op->n + PANEL - 1) / PANEL * PANEL * sizeof(float), &op->bias,
+		&op->bias_bytes);
+}
+
+static bool reserve_operands(
+	struct plan *p, const struct ir_graph *g, const struct ir_node *n, struct model_op *op)
+{
+	for (int k = 0; k < 2; k++) {
+		const struct ir_value *v = n->in[k] == IR_NONE ? NULL : &g->values[n->in[k]];
+
+		if (!v || !v->f32)
+			continue;
+		if (!reserve(p, v->elements * sizeof(float), &op->constant[k],
+			    &op->constant_bytes[k]))
+			return false;
+		p->parameters += v->elements;
+	}
+	return true;
+}
+
+/* Where weight (k, n) goes in each layout. */
+static size_t position(const struct model_op *op, size_t k, size_t n)
+{
+	size_t in = op->k;
+
+	switch (op->layout) {
+	case MODEL_LAYOUT_PANELS:
+		return (n / PANEL * in + k) * PANEL + n % PANEL;
+	case MODEL_LAYOUT_COLUMNS:
+		return n * ((in + PANEL - 1) / PANEL * PANEL) + k;
+	default:
+		return k * op->n + n;
+	}
+}
+
+static void copy_dense(const struct plan *p, const struct ir_graph *g, const struct ir_node *n,
+	const struct model_op *op)
+{
+	const float *from = g->values[n->in[1]].f32;
+	float *to = (float *)(p->weights + op->constant[1]);
+
+	for (size_t k = 0; k < op->k; k++)
+		for (size_t c = 0; c < op->n; c++)
+			to[position(op, k, c)] =
+				n->alpha * from[n->trans_b ? c * op->k + k : k * op->n + c];
+	if (n->in[2] != IR_NONE)
+		memcpy(p->weights + op->bias, g->values[n->in[2]].f32, op->n * sizeof(float));
+}
+
+static void copy_constants(const struct plan *p, const struct ir_graph *g, const struct ir_node *n,
+	const struct model_op *op)
+{
+	if (op->kind == MODEL_OP_DENSE) {
+		copy_dense(p, g, n, op);
+		return;
+	}
+	for (int k = 0; k < 2; k++)
+		if (op->constant_bytes[k])
+			memcpy(p->weights + op->constant[k], g->values[n->in[k]].f32,
+				op->constant_bytes[k]);
+}
+
+static bool has_operator(const struct ir_node *n)
+{
+	return n->op != IR_DEAD && n->op != IR_VIEW;
+}
+
+int pack_constants(struct ir_graph *g, struct plan *p, struct error *err)
+{
+	struct model_op *op = p->ops;
+
+	for (int32_t i = 0; i < g->n_nodes; i++) {
+		const struct ir_node *n = &g->nodes[i];
+		bool fits;
+
+		if (!has_operator(n))
+			continue;
+		fits = op->kind == MODEL_OP_DENSE ? reserve_dense(p, n, op)
+						  : reserve_operands(p, g, n, op);
+		if (!fits)
+			return error_set(err, -E2BIG, "the weights need more than 2^%d bytes",
+				MODEL_FILE_MAX_BYTES_LOG2);
+		op++;
+	}
+	p->weights = arena_alloc(g->arena, p->weights_bytes ? p->weights_bytes : 1, 1);
+	if (!p->weights)
+		return error_set(err, -ENOMEM, "no memory for %lu bytes of packed weights",
+			p->weights_bytes);
+	op = p->ops;
+	for (int32_t i = 0; i < g->n_nodes; i++)
+		if (has_operator(&g->nodes[i]))
+			copy_constants(p, g, &g->nodes[i], op++);
+	return 0;
+}

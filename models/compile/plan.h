@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * The flat plan: what goes into the artifact's program and weights sections.
+ */
+#pragma once
+
+#include "models/compile/ir.h"
+#include "models/run/model.h"
+
+struct plan {
+	struct model_program program;
+	struct model_buffer *buffers;
+	struct model_op *ops;
+	uint8_t *weights; /* packed, 64-byte aligned; the arena's */
+	uint64_t weights_bytes;
+	struct model_file_io inputs[MODEL_FILE_MAX_IO], outputs[MODEL_FILE_MAX_IO];
+	uint32_t n_inputs, n_outputs;
+	uint64_t parameters, flops; /* per row, for people */
+};
+
+/* Place every buffer, flatten every node and pack the weights; `backend` chooses their layout
+ * (OPENBLAS: row-major, else panels). Everything belongs to g->arena. -ENOTSUP, -E2BIG, -ENOMEM. */
+int plan_build(struct ir_graph *g, enum model_backend backend, struct plan *p, struct error *err);

@@ -1,0 +1,52 @@
+# Model engine, compiler, millrace-model, the zoo's artifacts, and their tests.
+
+# The ONNX schema's reader is generated; objects that include it wait for the header.
+ONNX_GEN := $(BUILD)/gen/onnx/onnx.pb-c
+$(ONNX_GEN).c $(ONNX_GEN).h &: /usr/include/onnx/onnx.proto
+	@mkdir -p $(@D)
+	$(Q)protoc-c --c_out=$(BUILD)/gen/onnx -I/usr/include/onnx $<
+
+RUN_SRCS := $(addprefix models/run/,check.c generic.c kernel_avx2.c kernel_avx512.c \
+	kernel_native.c kernel_openblas.c kernel_scalar.c model.c run.c)
+RUN_LIBS := -lopenblas
+COMPILE_SRCS := $(addprefix models/compile/,arena.c artifact.c compile.c fold.c ir.c onnx_read.c \
+	onnx_wire.c operators.c pack.c passes.c plan.c sign.c) $(ONNX_GEN).c
+COMPILE_LIBS := -lprotobuf-c -lcrypto
+
+CFLAGS_models/run := -O3
+CFLAGS_models/run/kernel_avx2.c := -mavx2 -mfma
+CFLAGS_models/run/kernel_avx512.c := -mavx512f -mavx512dq -mavx512vl -mfma
+
+PROGRAMS += millrace-model
+TOOL_SRCS := $(addprefix models/tool/,bench.c compile.c file.c inspect.c main.c npy.c run.c \
+	sign.c test.c)
+millrace-model_SRCS = $(TOOL_SRCS) $(COMPILE_SRCS) $(RUN_SRCS) $(BASE_SRCS)
+millrace-model_LIBS = $(COMPILE_LIBS) $(RUN_LIBS) $(BASE_LIBS)
+
+# Order only: a newer schema is a newer libonnx-dev, which `make clean` follows.
+$(patsubst %.c,$(BUILD)/obj/%.o,$(filter models/compile/%,$(COMPILE_SRCS)) $(TOOL_SRCS) \
+	tests/models/test_engine.c) $(BUILD)/obj/gen/onnx/onnx.pb-c.o: | $(ONNX_GEN).h
+
+# The zoo's artifacts.
+ZOO := digits risk fraud
+EXTRA += $(ZOO:%=$(BUILD)/models/%.mrm)
+$(BUILD)/models/%.mrm: models/zoo/%/model.onnx $(BUILD)/bin/millrace-model
+	@mkdir -p $(@D)
+	$(call say,MODEL,$@)$(BUILD)/bin/millrace-model compile $< -o $@ --name $*
+
+TESTS += test_engine
+test_engine_SRCS = tests/models/test_engine.c $(COMPILE_SRCS) $(RUN_SRCS) $(BASE_SRCS)
+test_engine_LIBS = -lcmocka $(COMPILE_LIBS) $(RUN_LIBS) $(BASE_LIBS)
+
+# Fuzzers are built without ISA flags: the native kernels step aside for the scalar reference.
+FUZZERS += fuzz_onnx fuzz_artifact
+fuzz_onnx_SRCS = tests/fuzz/fuzz_onnx.c $(COMPILE_SRCS) $(RUN_SRCS) dataplane/base/error.c
+fuzz_onnx_LIBS = $(COMPILE_LIBS) $(RUN_LIBS)
+fuzz_artifact_SRCS = tests/fuzz/fuzz_artifact.c $(RUN_SRCS) dataplane/base/error.c
+fuzz_artifact_LIBS = $(RUN_LIBS)
+
+TEST_SCRIPTS += tests/models/test_onnx.sh tests/models/test_zoo.sh
+
+MICRO += bench_gemm
+bench_gemm_SRCS = perf/micro/bench_gemm.c $(RUN_SRCS) $(BASE_SRCS)
+bench_gemm_LIBS = $(RUN_LIBS) $(BASE_LIBS)

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Scalar reference kernels: what every other kernel is tested against.
+ */
+#include <math.h>
+
+#include "models/run/kernels.h"
+
+bool dense_weight_bytes(uint32_t layout, uint64_t in, uint64_t out, uint64_t *bytes)
+{
+	const uint64_t panel = MODEL_FILE_PANEL;
+
+	if (in > UINT32_MAX || out > UINT32_MAX)
+		return false;
+	if (layout == MODEL_LAYOUT_PANELS)
+		out = (out + panel - 1) / panel * panel;
+	if (layout == MODEL_LAYOUT_COLUMNS)
+		in = (in + panel - 1) / panel * panel;
+	return !__builtin_mul_overflow(in, out, bytes) &&
+	       !__builtin_mul_overflow(*bytes, sizeof(float), bytes);
+}
+
+float activation_scalar(struct activation act, float x)
+{
+	switch (act.kind) {
+	case MODEL_ACT_RELU:
+		return x < 0 ? 0 : x;
+	case MODEL_ACT_SIGMOID:
+		return (float)(1.0 / (1.0 + exp(-(double)x)));
+	case MODEL_ACT_TANH:
+		return tanhf(x);
+	case MODEL_ACT_LEAKY_RELU:
+		return x < 0 ? act.a * x : x;
+	case MODEL_ACT_CLIP:
+		x = x < act.a ? act.a : x;
+		return x > act.b ? act.b : x;
+	case MODEL_ACT_NEG:
+		return -x;
+	case MODEL_ACT_ABS:
+		return fabsf(x);
+	case MODEL_ACT_EXP:
+		return expf(x);
+	case MODEL_ACT_SQRT:
+		return sqrtf(x);
+	default:
+		return x;
+	}
+}
+
+static void unary(struct activation act, float *y, const float *x, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		y[i] = activation_scalar(act, x[i]);
+}
+
+/* Position of weight (k, n) in each layout. */
+static size_t at_panels(const struct dense *d, size_t k, size_t n)
+{
+	return (n / MODEL_FILE_PANEL * d->in + k) * MODEL_FILE_PANEL + n % MODEL_FILE_PANEL;
+}
+
+static size_t at_row_major(const struct dense *d, size_t k, size_t n)
+{
+	return k * d->out + n;
+}
+
+static size_t at_columns(const struct dense *d, size_t k, size_t n)
+{
+	size_t padded = (d->in + MODEL_FILE_PANEL - 1) / MODEL_FILE_PANEL * MODEL_FILE_PANEL;
+
+	return n * padded + k;
+}
+
+static void dense(const struct dense *d, size_t (*at)(const struct dense *, size_t, size_t))
+{
+	for (size_t r = 0; r < d->rows; r++) {
+		for (size_t n = 0; n < d->out; n++) {
+			double sum = d->bias ? (double)d->bias[n] : 0;
+
+			for (size_t k = 0; k < d->in; k++)
+				sum += (double)d->x[r * d->in + k] * (double)d->w[at(d, k, n)];
+			d->y[r * d->out + n] = activation_scalar(d->act, (float)sum);
+		}
+	}
+}
+
+static void dense_panels(const struct dense *d)
+{
+	dense(d, at_panels);
+}
+
+static void dense_row_major(const struct dense *d)
+{
+	dense(d, at_row_major);
+}
+
+static void dense_columns(const struct dense *d)
+{
+	dense(d, at_columns);
+}
+
+/* Subtracting the largest element first keeps every exponential in (0, 1]. */
+static void softmax_one(float *y, const float *x, size_t n, size_t stride)
+{
+	float top = x[0];
+	double sum = 0;
+
+	for (size_t i = 1; i < n; i++)
+		top = x[i * stride] > top ? x[i * stride] : top;
+	for (size_t i = 0; i < n; i++) {
+		y[i * stride] = expf(x[i * stride] - top);
+		sum += (double)y[i * stride];
+	}
+	for (size_t i = 0; i < n; i++)
+		y[i * stride] = (float)((double)y[i * stride] / sum);
+}
+
+static void softmax(float *y, const float *x, size_t rows, size_t n)
+{
+	for (size_t r = 0; r < rows; r++)
+		softmax_one(y + r * n, x + r * n, n, 1);
+}
+
+void softmax_strided_run(const struct model_op *op, float *dst, const float *src)
+{
+	size_t n = op->n, inner = op->k;
+
+	for (size_t m = 0; m < op->m; m++)
+		for (size_t i = 0; i < inner; i++)
+			softmax_one(dst + m * n * inner + i, src + m * n * inner + i, n, inner);
+}
+
+const struct kernels kernels_scalar = {
+	.name = "scalar",
+	.dense =
+		{
+			[MODEL_LAYOUT_PANELS] = dense_panels,
+			[MODEL_LAYOUT_ROW_MAJOR] = dense_row_major,
+			[MODEL_LAYOUT_COLUMNS] = dense_columns,
+		},
+	.unary = unary,
+	.softmax = softmax,
+};

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * The executor: gather the rows, run the operators one after the other, scatter the answers. It
+ * can stop between any two of these, and inside an operator after every slice of rows, and go on
+ * later; it never allocates.
+ *
+ *   memory given to run_init():
+ *   +------------+------------------+-------------------+------------------------------+
+ *   | struct run | rows[max_rows]   | outs[max_rows]    | buffers, see abi/model_file.h |
+ *   +------------+------------------+-------------------+------------------------------+
+ */
+#include <string.h>
+
+#include "base/clock.h"
+#include "models/run/model_private.h"
+
+/* Rows between two looks at the clock: four full tiles, so that slicing costs the kernels little.
+ */
+enum { SLICE_ROWS = 32 };
+
+struct run {
+	const struct model *m;
+	uint32_t max_rows;
+	uint32_t n;    /* rows of the current batch */
+	uint32_t next; /* 0: gather; 1..n_ops: operator next - 1; n_ops + 1: scatter; then idle */
+	uint32_t row;  /* rows the current operator has done */
+	const void **rows;
+	void **outs;
+	uint8_t *arena; /* 64-byte aligned */
+};
+
+static size_t align_up(size_t n)
+{
+	return (n + MODEL_FILE_ALIGN - 1) & ~(size_t)(MODEL_FILE_ALIGN - 1);
+}
+
+size_t run_bytes(const struct model *m, uint32_t max_rows)
+{
+	return align_up(sizeof(struct run)) + 2 * align_up(max_rows * sizeof(void *)) +
+	       m->program.row_arena_bytes * max_rows;
+}
+
+struct run *run_init(void *memory, const struct model *m, uint32_t max_rows)
+{
+	struct run *r = memory;
+	uint8_t *at = (uint8_t *)memory + align_up(sizeof(*r));
+
+	*r = (struct run){.m = m, .max_rows = max_rows, .next = m->program.n_ops + 2};
+	r->rows = (const void **)at;
+	at += align_up(max_rows * sizeof(void *));
+	r->outs = (void **)at;
+	r->arena = at + align_up(max_rows * sizeof(void *));
+	return r;
+}
+
+void run_start(struct run *r, uint32_t n, const void *const rows[], void *const outs[])
+{
+	memcpy(r->rows, rows, n * sizeof(*rows));
+	memcpy(r->outs, outs, n * sizeof(*outs));
+	r->n = n;
+	r->next = 0;
+	r->row = 0;
+}
+
+static float *buffer(const struct run *r, uint32_t index)
+{
+	return (float *)(r->arena + r->m->buffers[index].row_offset * r->max_rows);
+}
+
+static void gather(struct run *r)
+{
+	const struct model *m = r->m;
+	size_t offset = 0;
+
+	for (uint32_t i = 0; i < m->header.n_inputs; i++) {
+		size_t bytes = m->header.inputs[i].row_bytes;
+		uint8_t *to = (uint8_t *)buffer(r, m->program.inputs[i]);
+
+		for (uint32_t row = 0; row < r->n; row++)
+			memcpy(to + row * bytes, (const uint8_t *)r->rows[row] + offset, bytes);
+		offset += bytes;
+	}
+}
+
+static void scatter(struct run *r)
+{
+	const struct model *m = r->m;
+	size_t offset = 0;
+
+	for (uint32_t i = 0; i < m->header.n_outputs; i++) {
+		size_t bytes = m->header.outputs[i].row_bytes;
+		const uint8_t *from = (const uint8_t *)buffer(r, m->program.outputs[i]);
+
+		for (uint32_t row = 0; row < r->n; row++)
+			memcpy((uint8_t *)r->outs[row] + offset, from + row * bytes, bytes);
+		offset += bytes;
+	}
+}
+
+/* The operators below compute rows [from, from + n). */
+static void run_dense(const struct run *r, const struct step *s, size_t from, size_t n)
+{
+	const struct model_op *op = &s->op;
+	size_t first = from * op->m;
+	struct dense d = {
+		.x = buffer(r, op->src[0]) + first * op->k,
+		.w = s->constant[1],
+		.bias = s->bias,
+		.y = buffer(r, op->dst) + first * op->n,
+		.rows = n * op->m,
+		.in = op->k,
+		.out = op->n,
+		.act = {op->activation, op->a, op->b},
+	};
+
+	s->kernels->dense[op->layout](&d);
+}
+
+static void run_softmax(const struct run *r, const struct step *s, size_t from, size_t n)
+{
+	const struct model_op *op = &s->op;
+	size_t elements = r->m->buffers[op->dst].elements;
+	const float *src = buffer(r, op->src[0]) + from * elements;
+	float *dst = buffer(r, op->dst) + from * elements;
+
+	if (op->k == 1)
+		s->kernels->softmax(dst, src, n * op->m, op->n);
+	else
+		for (size_t row = 0; row < n; row++)
+			softmax_strided_run(op, dst + row * elements, src + row * elements);
+}
+
+/* Operators on two operands run row by row; a constant operand is the same for every row. */
+static void run_pairs(const struct run *r, const struct step *s, size_t from, size_t n)
+{
+	const struct model_op *op = &s->op;
+	const float *src[2];
+	size_t step[2], out = r->m->buffers[op->dst].elements;
+	float *dst = buffer(r, op->dst);
+
+	for (int i = 0; i < 2; i++) {
+		src[i] = s->constant[i] ? s->constant[i] : buffer(r, op->src[i]);
+		step[i] = s->constant[i] ? 0 : r->m->buffers[op->src[i]].elements;
+	}
+	for (size_t row = from; row < from + n; row++) {
+		const float *a = src[0] + row * step[0], *b = src[1] + row * step[1];
+
+		if (op->kind == MODEL_OP_BINARY)
+			binary_run(op, dst + row * out, a, b);
+		else
+			matmul_run(op, dst + row * out, a, b);
+	}
+}
+
+static void run_op(const struct run *r, const struct step *s, size_t from, size_t n)
+{
+	const struct model_op *op = &s->op;
+
+	switch (op->kind) {
+	case MODEL_OP_DENSE:
+		run_dense(r, s, from, n);
+		break;
+	case MODEL_OP_UNARY:
+		s->kernels->unary((struct activation){op->activation, op->a, op->b},
+			buffer(r, op->dst) + from * op->m, buffer(r, op->src[0]) + from * op->m,
+			n * op->m);
+		break;
+	case MODEL_OP_SOFTMAX:
+		run_softmax(r, s, from, n);
+		break;
+	default:
+		run_pairs(r, s, from, n);
+		break;
+	}
+}
+
+/* Gather, one slice of an operator, or scatter; moves the cursor on. */
+static void advance(struct run *r, uint32_t slice)
+{
+	const uint32_t n_ops = r->m->program.n_ops;
+
+	if (r->next > 0 && r->next <= n_ops) {
+		uint32_t left = r->n - r->row, n = left < slice ? left : slice;
+
+		run_op(r, &r->m->steps[r->next - 1], r->row, n);
+		r->row += n;
+		if (r->row < r->n)
+			return;
+	} else if (r->next == 0) {
+		gather(r);
+	} else {
+		scatter(r);
+	}
+	r->row = 0;
+	r->next++;
+}
+
+int run_step(struct run *r, uint64_t deadline_tsc)
+{
+	const uint32_t last = r->m->program.n_ops + 1;
+	const uint32_t slice = deadline_tsc == UINT64_MAX ? r->n : SLICE_ROWS;
+
+	while (r->next <= last) {
+		advance(r, slice);
+		if (r->next <= last && deadline_tsc != UINT64_MAX && clock_tsc() >= deadline_tsc)
+			return 0;
+	}
+	return 1;
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * millrace-model bench: time per batch on one core, median of repetitions.
+ */
+#include <cblas.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "models/run/model_private.h"
+#include "models/tool/tool.h"
+
+enum { MAX_BATCHES = 16, REPETITIONS = 9 };
+
+struct arguments {
+	const char *model;
+	unsigned long batches[MAX_BATCHES];
+	int n_batches;
+	double seconds;
+	enum model_backend backend;
+};
+
+static bool parse_batches(char *text, struct arguments *a)
+{
+	a->n_batches = 0;
+	for (char *word = strtok(text, ","); word; word = strtok(NULL, ","))
+		if (a->n_batches == MAX_BATCHES ||
+			!tool_number(word, 1, MODEL_FILE_MAX_ROWS, &a->batches[a->n_batches++]))
+			return false;
+	return a->n_batches > 0;
+}
+
+static int parse(int argc, char **argv, struct arguments *a)
+{
+	static const struct option options[] = {{"batch", required_argument, NULL, 'n'},
+		{"backend", required_argument, NULL, 'b'},
+		{"seconds", required_argument, NULL, 's'}, {NULL, 0, NULL, 0}};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		bool ok = (c == 'n' && parse_batches(optarg, a)) ||
+			  (c == 'b' && tool_backend(optarg, &a->backend));
+
+		if (c == 's') {
+			char *end;
+
+			a->seconds = strtod(optarg, &end);
+			ok = end != optarg && !*end && a->seconds > 0 && a->seconds <= 60;
+		}
+		if (!ok)
+			return tool_usage("bench: bad option or value '%s'", optarg ? optarg : "");
+	}
+	if (optind + 1 != argc)
+		return tool_usage("bench takes one model");
+	a->model = argv[optind];
+	return TOOL_OK;
+}
+
+static double row_flops(const struct model *m)
+{
+	double flops = 0;
+
+	for (uint32_t i = 0; i < m->program.n_ops; i++) {
+		const struct model_op *op = &m->steps[i].op;
+
+		if (op->kind == MODEL_OP_DENSE)
+			flops += 2.0 * op->m * op->k * op->n;
+		if (op->kind == MODEL_OP_MATMUL)
+			flops += 2.0 * op->k * m->buffers[op->dst].elements;
+	}
+	return flops;
+}
+
+static double run_ns(
+	struct run *r, uint32_t n, const void *const *rows, void *const *outs, uint64_t times)
+{
+	uint64_t start = clock_now_ns();
+
+	for (uint64_t i = 0; i < times; i++) {
+		run_start(r, n, rows, outs);
+		run_step(r, UINT64_MAX);
+	}
+	return (double)(clock_now_ns() - start) / (double)times;
+}
+
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Doubling finds how many batches fill one repetition; then the median of them. */
+static double median_ns(
+	struct run *r, uint32_t n, const void *const *rows, void *const *outs, double seconds)
+{
+	double slice = seconds * 1e9 / REPETITIONS, ns[REPETITIONS];
+	uint64_t times = 1;
+
+	while (run_ns(r, n, rows, outs, times) * (double)times < slice && times < 1ull << 40)
+		times *= 2;
+	for (int i = 0; i < REPETITIONS; i++)
+		ns[i] = run_ns(r, n, rows, outs, times);
+	qsort(ns, REPETITIONS, sizeof(ns[0]), compare);
+	return ns[REPETITIONS / 2];
+}
+
+/* Inputs in [-1, 1) by a fixed linear congruential sequence (Numerical Recipes' constants). */
+static void fill_inputs(float *x, size_t n)
+{
+	uint32_t state = 1;
+
+	for (size_t i = 0; i < n; i++) {
+		state = state * 1664525u + 1013904223u;
+		x[i] = (float)(state >> 8) / (float)(1 << 23) - 1.0f;
+	}
+}
+
+static int bench_batch(const struct model *m, uint32_t n, double seconds, struct error *err)
+{
+	const struct model_file_header *h = model_header(m);
+	size_t bytes = (run_bytes(m, n) + 63) / 64 * 64;
+	void *memory = aligned_alloc(64, bytes);
+	uint8_t *in = malloc((size_t)n * h->row_in_bytes),
+		*out = malloc((size_t)n * h->row_out_bytes);
+	const void **rows = calloc(n, sizeof(*rows));
+	void **outs = calloc(n, sizeof(*outs));
+	int rc = memory && in && out && rows && outs
+			 ? 0
+			 : error_set(err, -ENOMEM, "no memory for %u rows", n);
+
+	if (!rc) {
+		double ns;
+
+		fill_inputs((float *)in, (size_t)n * h->row_in_bytes / sizeof(float));
+		for (uint32_t i = 0; i < n; i++) {
+			rows[i] = in + (size_t)i * h->row_in_bytes;
+			outs[i] = out + (size_t)i * h->row_out_bytes;
+		}
+		ns = median_ns(run_init(memory, m, n), n, rows, outs, seconds);
+		printf("%6u %12.3f %14.0f %10.1f\n", n, ns / 1e3, n / ns * 1e9,
+			row_flops(m) * n / ns);
+	}
+	free(memory);
+	free(in);
+	free(out);
+	free(rows);
+	free(outs);
+	return rc;
+}
+
+int cmd_bench(int argc, char **argv)
+{
+	struct arguments a = {.batches = {1, 8, 32, 128}, .n_batches = 4, .seconds = 0.3};
+	struct tool_model t;
+	struct error err;
+	int rc = parse(argc, argv, &a);
+
+	if (rc)
+		return rc;
+	if (tool_model_open(&t, a.model, a.backend, &err))
+		return tool_refuse(&err);
+	printf("model %s, kernels %s, openblas core %s\n", a.model, model_backend_name(t.model),
+		openblas_get_corename());
+	printf("%6s %12s %14s %10s\n", "batch", "us", "rows/s", "GFLOP/s");
+	for (int i = 0; !rc && i < a.n_batches; i++)
+		rc = bench_batch(t.model, (uint32_t)a.batches[i], a.seconds, &err);
+	tool_model_close(&t);
+	return rc ? tool_refuse(&err) : TOOL_OK;
+}

@@ -1,0 +1,681 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * The engine against what it must equal: kernels against the scalar reference and long double
+ * arithmetic, stepwise runs against whole ones, and artifacts nobody should accept.
+ * Run from the repository's root: it compiles models/zoo/.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "models/compile/artifact.h"
+#include "models/compile/onnx_wire.h"
+#include "models/run/model_private.h"
+
+/* ---- helpers ---- */
+
+static uint32_t t_state = 20261123;
+
+static uint32_t t_random(uint32_t below)
+{
+	t_state ^= t_state << 13;
+	t_state ^= t_state >> 17;
+	t_state ^= t_state << 5;
+	return t_state % below;
+}
+
+static float t_float(void)
+{
+	return (float)t_random(1 << 24) / (float)(1 << 23) - 1.0f;
+}
+
+static float *t_floats(size_t n, bool filled)
+{
+	float *x = aligned_alloc(64, (n * sizeof(float) + 63) / 64 * 64 + 64);
+
+	assert_non_null(x);
+	for (size_t i = 0; i < n; i++)
+		x[i] = filled ? t_float() : 0;
+	return x;
+}
+
+static uint8_t *t_read(const char *path, size_t *size)
+{
+	FILE *f = fopen(path, "rb");
+	uint8_t *bytes;
+
+	if (!f)
+		fail_msg("%s: run me from the repository's root", path);
+	fseek(f, 0, SEEK_END);
+	*size = (size_t)ftell(f);
+	rewind(f);
+	bytes = malloc(*size);
+	assert_int_equal(fread(bytes, 1, *size, f), *size);
+	fclose(f);
+	return bytes;
+}
+
+static struct artifact t_compile(const char *name, enum model_backend backend)
+{
+	struct compile_options o = {name, 3, 64, 1, backend};
+	struct artifact a;
+	struct error err;
+	char path[128];
+	uint8_t *onnx;
+	size_t size;
+
+	snprintf(path, sizeof(path), "models/zoo/%s/model.onnx", name);
+	onnx = t_read(path, &size);
+	if (compile_onnx_buffer(onnx, size, &o, &a, &err))
+		fail_msg("%s", err.text);
+	free(onnx);
+	return a;
+}
+
+static struct model *t_open(const struct artifact *a, enum model_backend backend)
+{
+	struct model *m;
+	struct error err;
+
+	if (model_open(&m, a->bytes, a->size, backend, &err))
+		fail_msg("%s", err.text);
+	return m;
+}
+
+/* Answers to n random rows; stepping with a deadline in the past when `stepwise`. */
+static unsigned t_run(
+	const struct model *m, uint32_t n, const uint8_t *in, uint8_t *out, bool stepwise)
+{
+	const struct model_file_header *h = model_header(m);
+	size_t bytes = (run_bytes(m, n) + 63) / 64 * 64;
+	void *memory = aligned_alloc(64, bytes);
+	const void **rows = calloc(n, sizeof(*rows));
+	void **outs = calloc(n, sizeof(*outs));
+	struct run *r;
+	unsigned steps = 1;
+
+	assert_true(memory && rows && outs);
+	memset(memory, 0xff, bytes); /* NaNs: nothing may be read before it is written */
+	r = run_init(memory, m, n);
+	for (uint32_t i = 0; i < n; i++) {
+		rows[i] = in + i * h->row_in_bytes;
+		outs[i] = out + i * h->row_out_bytes;
+	}
+	run_start(r, n, rows, outs);
+	memset(rows, 0, n * sizeof(*rows)); /* the arrays were copied */
+	memset(outs, 0, n * sizeof(*outs));
+	while (!run_step(r, stepwise ? 0 : UINT64_MAX))
+		steps++;
+	free(memory);
+	free(rows);
+	free(outs);
+	return steps;
+}
+
+/* ---- kernels ---- */
+
+static const struct kernels *t_families(int i)
+{
+	switch (i) {
+	case 0:
+		return kernels_openblas();
+	case 1:
+		return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")
+			       ? kernels_avx2()
+			       : NULL;
+	default:
+		return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+				       __builtin_cpu_supports("avx512vl")
+			       ? kernels_avx512()
+			       : NULL;
+	}
+}
+
+/* Padding is what the compiler writes: zero. */
+static void t_zero_padding(struct dense *d, float *w, float *bias, uint32_t layout)
+{
+	size_t out16 = (d->out + 15) / 16 * 16, in16 = (d->in + 15) / 16 * 16;
+
+	for (size_t n = d->out; n < out16; n++) {
+		bias[n] = 0;
+		for (size_t k = 0; layout == MODEL_LAYOUT_PANELS && k < d->in; k++)
+			w[(n / 16 * d->in + k) * 16 + n % 16] = 0;
+	}
+	for (size_t n = 0; layout == MODEL_LAYOUT_COLUMNS && n < d->out; n++)
+		for (size_t k = d->in; k < in16; k++)
+			w[n * in16 + k] = 0;
+}
+
+static void t_dense_equal(const struct kernels *k, uint32_t layout, struct dense d, bool biased)
+{
+	uint64_t bytes;
+	size_t ys = d.rows * d.out, out16 = (d.out + 15) / 16 * 16;
+	float *w, *bias = t_floats(out16, true), *x = t_floats(d.rows * d.in, true);
+	float *want = t_floats(ys, false), *got = t_floats(ys + 1, false);
+
+	assert_true(dense_weight_bytes(layout, d.in, d.out, &bytes));
+	w = t_floats(bytes / sizeof(float), true);
+	t_zero_padding(&d, w, bias, layout);
+	d.x = x;
+	d.w = w;
+	d.bias = biased ? bias : NULL;
+	d.y = want;
+	kernels_scalar.dense[layout](&d);
+	d.y = got;
+	got[ys] = 42; /* just past the end */
+	k->dense[layout](&d);
+	for (size_t i = 0; i < ys; i++)
+		if (!(fabsf(got[i] - want[i]) <= 2e-6f * (float)d.in + 1e-6f))
+			fail_msg("%s layout %u %zux%zux%zu act %u: element %zu is %g, reference %g",
+				k->name, layout, d.rows, d.in, d.out, d.act.kind, i, (double)got[i],
+				(double)want[i]);
+	assert_true(got[ys] == 42);
+	free(w);
+	free(bias);
+	free(x);
+	free(want);
+	free(got);
+}
+
+static void dense_layers_of_any_shape_equal_the_reference(void **state)
+{
+	(void)state;
+	for (int f = 0; f < 3; f++) {
+		const struct kernels *k = t_families(f);
+
+		for (int i = 0; k && i < 600; i++) {
+			uint32_t layout = 1 + t_random(MODEL_LAYOUT_END - 1);
+			struct dense d = {.rows = 1 + t_random(i % 3 ? 11 : 70),
+				.in = 1 + t_random(i % 5 ? 70 : 300),
+				.out = 1 + t_random(i % 7 ? 80 : 260),
+				.act = {t_random(MODEL_ACT_CLIP + 1), 0.1f, 0.5f}};
+
+			if (k->dense[layout])
+				t_dense_equal(k, layout, d, t_random(2));
+		}
+	}
+}
+
+/* Distance from exact in units of the result's last place. */
+static double t_ulp(float got, long double exact)
+{
+	float as_float = (float)exact;
+	float next = nextafterf(fabsf(as_float), INFINITY);
+
+	return (double)(fabsl((long double)got - exact) / (long double)(next - fabsf(as_float)));
+}
+
+static long double t_exact(uint32_t kind, float x)
+{
+	if (kind == MODEL_ACT_EXP)
+		return expl((long double)x);
+	if (kind == MODEL_ACT_TANH)
+		return tanhl((long double)x);
+	return 1 / (1 + expl(-(long double)x));
+}
+
+static void activations_stay_within_their_stated_error(void **state)
+{
+	static const struct {
+		uint32_t kind;
+		float low, high;
+		double ulp;
+	} rows[] = {{MODEL_ACT_EXP, -87, 88, 2}, {MODEL_ACT_SIGMOID, -87, 88, 4},
+		{MODEL_ACT_TANH, -20, 20, 4}, {MODEL_ACT_TANH, -0.7f, 0.7f, 4},
+		{MODEL_ACT_TANH, -1e-6f, 1e-6f, 4}};
+	enum { N = 200000 };
+	float *x = t_floats(N, false), *y = t_floats(N, false);
+
+	(void)state;
+	for (int f = 1; f < 3; f++) {
+		const struct kernels *k = t_families(f);
+
+		for (size_t c = 0; k && c < sizeof(rows) / sizeof(rows[0]); c++) {
+			double worst = 0;
+
+			for (int i = 0; i < N; i++)
+				x[i] = rows[c].low + (rows[c].high - rows[c].low) * (float)i / N;
+			k->unary((struct activation){.kind = rows[c].kind}, y, x, N);
+			for (int i = 0; i < N; i++)
+				worst = fmax(worst, t_ulp(y[i], t_exact(rows[c].kind, x[i])));
+			print_message("%s activation %u in [%g, %g]: %.2f ULP\n", k->name,
+				rows[c].kind, (double)rows[c].low, (double)rows[c].high, worst);
+			assert_true(worst <= rows[c].ulp);
+		}
+	}
+	free(x);
+	free(y);
+}
+
+static void every_activation_keeps_nan_and_saturates_at_infinity(void **state)
+{
+	float x[19], y[19];
+
+	(void)state;
+	for (int f = 1; f < 3; f++)
+		for (uint32_t kind = 0; t_families(f) && kind < MODEL_ACT_END; kind++) {
+			struct activation act = {kind, 0.25f, 0.75f};
+
+			for (int i = 0; i < 19; i++)
+				x[i] = i % 3 == 0 ? NAN : i % 3 == 1 ? INFINITY : -INFINITY;
+			t_families(f)->unary(act, y, x, 19);
+			for (int i = 0; i < 19; i++) {
+				float want = activation_scalar(act, x[i]);
+
+				assert_true(isnan(want)
+						    ? isnan(y[i])
+						    : y[i] == want || fabsf(y[i] - want) < 1e-37f);
+			}
+		}
+}
+
+static void softmax_of_any_length_equals_the_reference_and_sums_to_one(void **state)
+{
+	(void)state;
+	for (int f = 1; f < 3; f++)
+		for (size_t n = 1; t_families(f) && n < 70; n++) {
+			float *x = t_floats(3 * n, true), *want = t_floats(3 * n, false);
+			double sum = 0;
+
+			for (size_t i = 0; i < 3 * n; i++)
+				x[i] *= i < n ? 1.0f : 1000.0f; /* large scores must not overflow */
+			kernels_scalar.softmax(want, x, 3, n);
+			t_families(f)->softmax(x, x, 3, n);
+			for (size_t i = 0; i < 3 * n; i++)
+				assert_true(fabsf(x[i] - want[i]) <= 1e-6f);
+			for (size_t i = 0; i < n; i++)
+				sum += (double)x[i];
+			assert_true(fabs(sum - 1) < 1e-5);
+			free(x);
+			free(want);
+		}
+}
+
+/* ---- runs ---- */
+
+static void every_backend_gives_the_scalar_reference_s_answers(void **state)
+{
+	static const char *const names[] = {"digits", "risk", "fraud"};
+
+	(void)state;
+	for (int i = 0; i < 12; i++) {
+		enum model_backend stored = i % 2 ? MODEL_BACKEND_OPENBLAS : MODEL_BACKEND_AUTO;
+		struct artifact a = t_compile(names[i % 3], stored);
+		struct model *m =
+			t_open(&a, i % 4 < 2 ? MODEL_BACKEND_AUTO : MODEL_BACKEND_OPENBLAS);
+		struct model *reference = t_open(&a, MODEL_BACKEND_SCALAR);
+		const struct model_file_header *h = model_header(m);
+		uint32_t n = 1 + t_random(64);
+		float *in = t_floats(n * h->row_in_bytes / 4, true);
+		float *out = t_floats(n * h->row_out_bytes / 4, false);
+		float *want = t_floats(n * h->row_out_bytes / 4, false);
+
+		t_run(m, n, (uint8_t *)in, (uint8_t *)out, false);
+		t_run(reference, n, (uint8_t *)in, (uint8_t *)want, false);
+		for (size_t e = 0; e < n * h->row_out_bytes / 4; e++)
+			assert_true(fabsf(out[e] - want[e]) < 1e-5f);
+		assert_string_equal(model_backend_name(reference), "scalar");
+		model_close(m);
+		model_close(reference);
+		free(a.bytes);
+		free(in);
+		free(out);
+		free(want);
+	}
+}
+
+static void a_run_taken_step_by_step_equals_one_taken_in_one_go(void **state)
+{
+	struct artifact a = t_compile("digits", MODEL_BACKEND_AUTO);
+	struct model *m = t_open(&a, MODEL_BACKEND_AUTO);
+	float *in = t_floats(64 * 64, true), *one = t_floats(640, false),
+	      *many = t_floats(640, false);
+
+	(void)state;
+	assert_int_equal(t_run(m, 64, (uint8_t *)in, (uint8_t *)one, false), 1);
+	assert_int_equal(
+		t_run(m, 64, (uint8_t *)in, (uint8_t *)many, true), 2 * m->program.n_ops + 2);
+	assert_memory_equal(one, many, 640 * sizeof(float));
+	model_close(m);
+	free(a.bytes);
+	free(in);
+	free(one);
+	free(many);
+}
+
+static void a_row_s_answer_does_not_depend_on_its_batch_or_alignment(void **state)
+{
+	struct artifact a = t_compile("fraud", MODEL_BACKEND_AUTO);
+	struct model *m = t_open(&a, MODEL_BACKEND_NATIVE);
+	float *in = t_floats(33 * 32, true), *together = t_floats(33, false);
+	uint8_t odd[32 * 4 + 1], out[4 + 1];
+
+	(void)state;
+	t_run(m, 33, (uint8_t *)in, (uint8_t *)together, false);
+	for (size_t r = 0; r < 33; r++) {
+		float alone;
+
+		memcpy(odd + 1, in + r * 32, 32 * 4);
+		t_run(m, 1, odd + 1, out + 1, false);
+		memcpy(&alone, out + 1, 4);
+		assert_true(fabsf(alone - together[r]) < 1e-6f);
+	}
+	model_close(m);
+	free(a.bytes);
+	free(in);
+	free(together);
+}
+
+static void forcing_native_kernels_on_row_major_layers_is_refused(void **state)
+{
+	struct artifact a = t_compile("risk", MODEL_BACKEND_OPENBLAS);
+	struct model *m;
+	struct error err;
+
+	(void)state;
+	assert_int_equal(model_open(&m, a.bytes, a.size, MODEL_BACKEND_NATIVE, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "row-major"));
+	assert_null(m);
+	free(a.bytes);
+}
+
+/* ---- artifacts ---- */
+
+static void the_same_model_compiles_to_the_same_bytes(void **state)
+{
+	struct artifact a = t_compile("digits", MODEL_BACKEND_AUTO);
+	struct artifact b = t_compile("digits", MODEL_BACKEND_AUTO);
+
+	(void)state;
+	assert_int_equal(a.size, b.size);
+	assert_memory_equal(a.bytes, b.bytes, a.size);
+	free(a.bytes);
+	free(b.bytes);
+}
+
+static void one_flipped_bit_anywhere_in_the_file_fails_verification(void **state)
+{
+	struct artifact a = t_compile("risk", MODEL_BACKEND_AUTO);
+	struct error err;
+	bool is_signed;
+
+	(void)state;
+	assert_int_equal(artifact_verify(a.bytes, a.size, NULL, &is_signed, &err), 0);
+	assert_false(is_signed);
+	for (size_t i = 0; i < 400; i++) {
+		size_t at = i < 200 ? a.size - 1 - i : t_random((uint32_t)a.size);
+
+		a.bytes[at] ^= (uint8_t)(1 << t_random(8));
+		assert_true(artifact_verify(a.bytes, a.size, NULL, &is_signed, &err) < 0);
+		free(a.bytes);
+		a = t_compile("risk", MODEL_BACKEND_AUTO);
+	}
+	free(a.bytes);
+}
+
+struct t_image {
+	struct artifact a;
+	struct model_file_header *h;
+	struct model_program *p;
+	struct model_buffer *buffers;
+	struct model_op *ops;
+};
+
+static struct t_image t_image(const char *name)
+{
+	struct t_image t = {.a = t_compile(name, MODEL_BACKEND_AUTO)};
+
+	t.h = (struct model_file_header *)t.a.bytes;
+	t.p = (struct model_program *)(t.a.bytes + MODEL_FILE_PAGE);
+	t.buffers = (struct model_buffer *)(t.p + 1);
+	t.ops = (struct model_op *)((uint8_t *)t.buffers +
+				    (t.p->n_buffers * sizeof(*t.buffers) + 63) / 64 * 64);
+	return t;
+}
+
+/* One line per refusal class: a field, a value, and words the refusal must contain. */
+#define T_CASE(field, value, words)                                                                \
+	do {                                                                                       \
+		struct t_image t = t_image("fraud");                                               \
+		struct model *m;                                                                   \
+		struct error err = {0};                                                            \
+		t.field = value;                                                                   \
+		if (model_open(&m, t.a.bytes, t.a.size, MODEL_BACKEND_AUTO, &err) != -EINVAL ||    \
+			!strstr(err.text, words))                                                  \
+			fail_msg("%s = %s: '%s', expected '%s'", #field, #value, err.text, words); \
+		assert_null(m);                                                                    \
+		free(t.a.bytes);                                                                   \
+	} while (0)
+
+static void a_bad_header_field_is_refused_by_name(void **state)
+{
+	(void)state;
+	T_CASE(h->magic, 0, "magic");
+	T_CASE(h->version, 2, "format version 2");
+	T_CASE(h->header_bytes, 8, "header_bytes");
+	T_CASE(h->body_bytes, 0, "body_bytes");
+	T_CASE(h->body_bytes, UINT64_MAX & ~32767ull, "body_bytes");
+	T_CASE(h->body_bytes, 1 << 20, "truncated");
+	T_CASE(h->file_bytes, 1, "file_bytes");
+	T_CASE(h->name[0], 0, "name");
+	T_CASE(h->model_version, 0, "model_version");
+	T_CASE(h->max_rows, 0, "max_rows");
+	T_CASE(h->max_rows, MODEL_FILE_MAX_ROWS + 1, "max_rows");
+	T_CASE(h->cost_units, 0, "cost_units");
+	T_CASE(h->flags, 1, "flags");
+	T_CASE(h->n_inputs, 0, "inputs");
+	T_CASE(h->n_inputs, 0xffffffffu, "inputs");
+	T_CASE(h->n_outputs, 9, "outputs");
+	T_CASE(h->row_in_bytes, 4, "row of all inputs");
+	T_CASE(h->inputs[0].dtype, 99, "dtype");
+	T_CASE(h->inputs[0].rank, 7, "rank");
+	T_CASE(h->inputs[0].dims[0], 0, "dimension 0");
+	T_CASE(h->inputs[0].dims[0], 0xffffffffu, "dimension 0");
+	T_CASE(h->inputs[0].elements, 1, "elements");
+	T_CASE(h->outputs[0].row_bytes, 0, "output 0");
+	T_CASE(h->program.offset, 0, "section program");
+	T_CASE(h->program.bytes, UINT64_MAX, "section program");
+	T_CASE(h->program.bytes, 64, "section");
+	T_CASE(h->metadata.offset, 64, "section metadata");
+	T_CASE(h->metadata.bytes, UINT64_MAX - 4095, "section metadata");
+	T_CASE(h->weights.offset, UINT64_MAX, "section weights");
+	T_CASE(h->weights.bytes, UINT64_MAX - 63, "section weights");
+	T_CASE(h->weights.bytes, 64, "weights section");
+	T_CASE(h->hashes.offset, 0, "hash list");
+	T_CASE(h->signature.bytes, 0, "signature");
+}
+
+static void a_bad_program_field_is_refused_by_name(void **state)
+{
+	(void)state;
+	T_CASE(p->n_buffers, 0, "n_buffers");
+	T_CASE(p->n_buffers, 0xffffffffu, "n_buffers");
+	T_CASE(p->n_ops, 0xffffffffu, "n_ops");
+	T_CASE(p->n_ops, 1, "section program");
+	T_CASE(p->n_states, 1, "states");
+	T_CASE(p->row_arena_bytes, 1, "row_arena_bytes");
+	T_CASE(p->row_arena_bytes, 64, "buffer");
+	T_CASE(p->row_arena_bytes, 1 << 30, "the buffers use");
+	T_CASE(p->inputs[0], 77, "input 0 is buffer 77");
+	T_CASE(p->outputs[0], 0, "output 0");
+	T_CASE(buffers[0].row_offset, UINT64_MAX - 63, "buffer 0");
+	T_CASE(buffers[0].row_offset, 4, "buffer 0");
+	T_CASE(buffers[1].elements, 0, "buffer 1");
+	T_CASE(buffers[1].elements, 0xffffffffu, "buffer 1");
+	T_CASE(buffers[1].elements, 63, "64 elements into a buffer of 63");
+	T_CASE(ops[0].kind, 0, "unknown kind 0");
+	T_CASE(ops[0].kind, MODEL_OP_END, "unknown kind");
+	T_CASE(ops[0].activation, MODEL_ACT_END, "unknown activation");
+	T_CASE(ops[0].layout, MODEL_LAYOUT_END, "unknown weight layout");
+	T_CASE(ops[0].src[0], 3, "nothing has written");
+	T_CASE(ops[0].src[0], 4000, "reads buffer 4000");
+	T_CASE(ops[0].dst, 0, "also writes");
+	T_CASE(ops[0].dst, 4000, "writes buffer 4000");
+	T_CASE(ops[0].k, 0, "operator 0");
+	T_CASE(ops[0].k, 0xffffffffu, "operator 0");
+	T_CASE(ops[0].n, 0xffffffffu, "operator 0");
+	T_CASE(ops[0].constant[1], 1, "must be at 0");
+	T_CASE(ops[0].constant[1], UINT64_MAX, "must be at 0");
+	T_CASE(ops[0].constant_bytes[1], UINT64_MAX, "its shape needs");
+	T_CASE(ops[0].bias_bytes, 4, "its shape needs 256");
+	T_CASE(ops[2].bias, UINT64_MAX - 63, "must be at");
+	T_CASE(ops[1].reserved[0], 1, "reserved");
+}
+
+static void an_artifact_cut_off_at_any_page_is_refused(void **state)
+{
+	struct artifact a = t_compile("digits", MODEL_BACKEND_AUTO);
+	struct error err;
+	bool is_signed;
+
+	(void)state;
+	for (size_t cut = 0; cut < a.size; cut += MODEL_FILE_PAGE) {
+		/* A fresh copy of exactly that size: reading past it is a sanitizer's find. */
+		uint8_t *part = aligned_alloc(MODEL_FILE_PAGE, cut ? cut : MODEL_FILE_PAGE);
+
+		memcpy(part, a.bytes, cut);
+		assert_int_equal(artifact_verify(part, cut, NULL, &is_signed, &err), -EINVAL);
+		free(part);
+	}
+	assert_int_equal(artifact_verify(a.bytes, a.size - 1, NULL, &is_signed, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "truncated"));
+	free(a.bytes);
+}
+
+/* What still opens must still run within its bounds; sanitizers watch. */
+static void no_changed_byte_of_header_or_program_crashes_the_engine(void **state)
+{
+	struct t_image t = t_image("risk");
+	size_t end = MODEL_FILE_PAGE + t.h->program.bytes, opened = 0;
+	float *in = t_floats(1 << 16, true), *out = t_floats(1 << 16, false);
+
+	(void)state;
+	for (size_t at = 0; at < end; at++) {
+		static const uint8_t masks[] = {0x01, 0x80, 0xff};
+
+		if (at == sizeof(*t.h))
+			at = MODEL_FILE_PAGE; /* the rest of the header page is never read */
+		for (size_t i = 0; i < sizeof(masks); i++) {
+			struct model *m;
+
+			t.a.bytes[at] ^= masks[i];
+			if (!model_open(&m, t.a.bytes, t.a.size, MODEL_BACKEND_AUTO, NULL)) {
+				opened++;
+				if (model_header(m)->row_in_bytes <= 1 << 16 &&
+					model_header(m)->row_out_bytes <= 1 << 16)
+					t_run(m, 3, (uint8_t *)in, (uint8_t *)out, false);
+				model_close(m);
+			}
+			t.a.bytes[at] ^= masks[i];
+		}
+	}
+	assert_true(opened > 0); /* names and the like */
+	free(t.a.bytes);
+	free(in);
+	free(out);
+}
+
+/* ---- the compiler's input ---- */
+
+static void an_onnx_file_cut_off_anywhere_is_refused(void **state)
+{
+	struct compile_options o = {"cut", 1, 8, 1, MODEL_BACKEND_AUTO};
+	size_t size;
+	uint8_t *onnx = t_read("models/zoo/risk/model.onnx", &size);
+
+	(void)state;
+	for (size_t cut = 0; cut < size; cut += cut < 600 ? 1 : 37) {
+		struct artifact a;
+		struct error err = {0};
+		uint8_t *part = malloc(cut ? cut : 1);
+
+		memcpy(part, onnx, cut);
+		if (!compile_onnx_buffer(part, cut, &o, &a, &err))
+			free(a.bytes); /* a prefix may be a whole message */
+		else
+			assert_true(err.text[0]);
+		free(part);
+	}
+	free(onnx);
+}
+
+static void deep_nesting_is_refused_before_protobuf_recurses(void **state)
+{
+	/* model.graph.node.attribute.g.node.attribute.g...: each level four tags around the rest.
+	 */
+	enum { LEVELS = 3000, ROOM = 40 * LEVELS };
+	static const uint8_t tags[] = {0x32 /* g */, 0x2a /* attribute */, 0x0a /* node */};
+	struct compile_options o = {"deep", 1, 8, 1, MODEL_BACKEND_AUTO};
+	uint8_t *room = malloc(ROOM), *at = room + ROOM;
+	struct artifact a;
+	struct error err;
+
+	(void)state;
+	for (int i = 0; i < 3 * LEVELS + 1; i++) {
+		size_t n = (size_t)(room + ROOM - at);
+		uint8_t length[5];
+		int bytes = 0;
+
+		for (; n >= 0x80; n >>= 7)
+			length[bytes++] = (uint8_t)(n | 0x80);
+		length[bytes++] = (uint8_t)n;
+		at -= bytes;
+		memcpy(at, length, (size_t)bytes);
+		*--at = i == 3 * LEVELS ? 0x3a /* model.graph */ : tags[i % 3];
+	}
+	assert_int_equal(
+		compile_onnx_buffer(at, (size_t)(room + ROOM - at), &o, &a, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "nested deeper"));
+	free(room);
+}
+
+static void a_bad_name_or_batch_is_refused(void **state)
+{
+	static const struct compile_options bad[] = {{"", 1, 8, 1, 0}, {"../x", 1, 8, 1, 0},
+		{"a b", 1, 8, 1, 0}, {"x", 0, 8, 1, 0}, {"x", 1, 0, 1, 0}, {"x", 1, 4097, 1, 0},
+		{"x", 1, 8, 0, 0}};
+	struct artifact a;
+	struct error err;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_int_equal(compile_onnx_buffer("", 0, &bad[i], &a, &err), -EINVAL);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(dense_layers_of_any_shape_equal_the_reference),
+		cmocka_unit_test(activations_stay_within_their_stated_error),
+		cmocka_unit_test(every_activation_keeps_nan_and_saturates_at_infinity),
+		cmocka_unit_test(softmax_of_any_length_equals_the_reference_and_sums_to_one),
+		cmocka_unit_test(every_backend_gives_the_scalar_reference_s_answers),
+		cmocka_unit_test(a_run_taken_step_by_step_equals_one_taken_in_one_go),
+		cmocka_unit_test(a_row_s_answer_does_not_depend_on_its_batch_or_alignment),
+		cmocka_unit_test(forcing_native_kernels_on_row_major_layers_is_refused),
+		cmocka_unit_test(the_same_model_compiles_to_the_same_bytes),
+		cmocka_unit_test(one_flipped_bit_anywhere_in_the_file_fails_verification),
+		cmocka_unit_test(a_bad_header_field_is_refused_by_name),
+		cmocka_unit_test(a_bad_program_field_is_refused_by_name),
+		cmocka_unit_test(an_artifact_cut_off_at_any_page_is_refused),
+		cmocka_unit_test(no_changed_byte_of_header_or_program_crashes_the_engine),
+		cmocka_unit_test(an_onnx_file_cut_off_anywhere_is_refused),
+		cmocka_unit_test(deep_nesting_is_refused_before_protobuf_recurses),
+		cmocka_unit_test(a_bad_name_or_batch_is_refused),
+	};
+
+	(void)argc;
+	if (!getenv("OPENBLAS_NUM_THREADS")) { /* its threads start before main(): begin again */
+		setenv("OPENBLAS_NUM_THREADS", "1", 1);
+		execv("/proc/self/exe", argv);
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

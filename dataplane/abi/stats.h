@@ -17,7 +17,7 @@
 enum { STATS_VERSION = 1 };
 
 /* What became of every datagram that a worker received. The balance, always:
- *   RX = COMPLETED (authentic requests) + NEIGHBOUR (questions answered) + HANDED_OVER
+ *   RX + GATEWAY = COMPLETED (authentic requests) + NEIGHBOUR (questions answered) + HANDED_OVER
  *        + each DROP_* except DROP_REPLY_TX
  * and COMPLETED = sum of the REPLY_* counters (replies the port took) + DROP_REPLY_TX.
  * One list: symbol, name, help. */
@@ -41,6 +41,7 @@ enum { STATS_VERSION = 1 };
 	X(REPLY_NOT_LICENSED, "reply_not_licensed", "replies: NOT_LICENSED")                       \
 	X(REPLY_INTERNAL, "reply_internal", "replies: INTERNAL")                                   \
 	X(NEIGHBOUR, "neighbour", "ARP, ND and ICMP echo answered")                                \
+	X(GATEWAY, "gateway_requests", "requests that came over HTTPS instead of the port")         \
 	X(HANDED_OVER, "handed_over", "packets handed to another worker")                          \
 	X(DROP_L2, "drop_l2", "dropped: Ethernet type or VLAN we do not serve, or truncated")      \
 	X(DROP_L3, "drop_l3", "dropped: malformed IP header")                                      \

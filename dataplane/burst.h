@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * The unit of work of the poll loop: up to 64 packets taken from one queue at one moment, and what
+ * every stage found out about each of them. One per worker, reused; no stage allocates.
+ *
+ * Each packet moves through the states below in order, or drops out. The buffer belongs to the
+ * burst from rx to tx; tx either sends it or gives it back to the port.
+ */
+#pragma once
+
+#include "abi/limits.h"
+#include "abi/session.h"
+#include "abi/wire.h"
+#include "parse.h"
+#include "sessions.h"
+
+struct live_model;
+
+enum {
+	BURST_MAX = 64,
+	/* Plaintext of a reply, built outside the packet: struct wire_reply, then rows. */
+	BURST_REPLY_BYTES = 1216,
+};
+
+enum packet_state {
+	PKT_DROPPED,   /* counted; tx gives the buffer back */
+	PKT_DATAGRAM,  /* parse: well-formed datagram for us */
+	PKT_AUTHENTIC, /* auth: opened in place, replay window updated */
+	PKT_RUN,       /* limit: charged and permitted, waits for its model */
+	PKT_REPLY,     /* typed answer decided; the plaintext of a result is in reply[] */
+	PKT_SEND,      /* frame complete */
+	PKT_SEND_NEIGHBOUR, /* ARP, ND or echo answer complete */
+};
+
+struct request {
+	struct session_cell *cell;
+	struct session_lane *lane;
+	struct limit_slot *limit; /* NULL = no limits mapped */
+	const struct live_model *model;
+	const uint8_t *rows; /* in the packet, decrypted */
+	uint64_t request_id;
+	uint32_t model_id;
+	uint32_t deadline_us;
+	uint32_t retry_after_us;
+	uint16_t n_rows;
+	uint16_t detail; /* wire_reply.detail */
+	uint8_t status;  /* enum wire_status */
+	uint8_t next;    /* next packet of the same group + 1; 0 = last */
+	uint8_t pad[6];
+};
+
+STATIC_ASSERT(sizeof(struct request) == 72, "request");
+
+/* Packets of one model, in arrival order. */
+struct group {
+	const struct live_model *model;
+	uint32_t rows;
+	uint8_t first, last; /* packet + 1 */
+};
+
+struct burst {
+	uint32_t n;
+	uint32_t n_groups;
+	uint64_t now_ns; /* when the burst was taken = arrival of its packets */
+	void *buffers[BURST_MAX]; /* the port's handles */
+	uint8_t *data[BURST_MAX]; /* first byte of the frame; NULL = frame in several segments */
+	uint16_t bytes[BURST_MAX];
+	uint16_t room[BURST_MAX]; /* bytes a reply may use from data */
+	uint8_t state[BURST_MAX]; /* enum packet_state */
+	struct packet packets[BURST_MAX];
+	struct request requests[BURST_MAX];
+	struct group groups[BURST_MAX];
+	uint8_t reply[BURST_MAX][BURST_REPLY_BYTES] MR_ALIGNED(64);
+};

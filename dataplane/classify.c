@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Stage parse: what is each frame? Neighbours are answered on the spot.
+ */
+#include "neighbour.h"
+#include "stages.h"
+
+static void answer_neighbour(struct worker *w, uint32_t i, enum packet_kind kind)
+{
+	struct burst *b = &w->burst;
+	size_t n = neighbour_answer(w->queue->parse, kind, b->data[i], b->room[i], &b->packets[i]);
+
+	if (!n) {
+		worker_drop(w, i, STATS_DROP_OVERSIZE);
+		return;
+	}
+	b->bytes[i] = (uint16_t)n;
+	b->state[i] = PKT_SEND_NEIGHBOUR;
+	worker_count(w, STATS_NEIGHBOUR, 1);
+}
+
+void stage_parse(struct worker *w)
+{
+	struct burst *b = &w->burst;
+
+	for (uint32_t i = 0; i < b->n; i++)
+		__builtin_prefetch(b->data[i]);
+	for (uint32_t i = 0; i < b->n; i++) {
+		int kind;
+
+		if (mr_unlikely(!b->data[i])) {
+			worker_drop(w, i, STATS_DROP_OVERSIZE);
+			continue;
+		}
+		kind = parse_packet(w->queue->parse, b->data[i], b->bytes[i], &b->packets[i]);
+		if (mr_likely(kind == PACKET_DATAGRAM))
+			b->state[i] = PKT_DATAGRAM;
+		else if (kind < 0)
+			answer_neighbour(w, i, (enum packet_kind)kind);
+		else
+			worker_drop(w, i, (enum stats_counter)kind);
+	}
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Stage infer: run each group on its model. Rows are read where they lie in the request; answers go
+ * to burst.reply[], not into the packet, because a run may read its inputs again until it has
+ * finished (and a reply can be longer than its request). The reply stage seals from there into the
+ * packet.
+ */
+#include "base/clock.h"
+#include "stages.h"
+
+/* To the end, but with a sign of life after every slice. */
+static void run_piece(struct worker *w, const struct live_model *m)
+{
+	struct piece *piece = &w->piece;
+	struct run *run = m->runs[w->index];
+	uint32_t bucket = 31 - (uint32_t)__builtin_clz(piece->n);
+
+	run_start(run, piece->n, piece->rows, piece->outs);
+	while (!run_step(run, clock_tsc() + w->slice_tsc))
+		__atomic_store_n(&w->stats->heartbeat_ns, w->clock.now_ns(w->clock.ctx),
+			__ATOMIC_RELAXED);
+	worker_count(w, STATS_BATCHES, 1);
+	w->stats->batch_rows[bucket < 15 ? bucket : 15]++;
+	piece->n = 0;
+}
+
+static void add_rows(struct worker *w, uint32_t i)
+{
+	struct piece *piece = &w->piece;
+	struct burst *b = &w->burst;
+	const struct request *r = &b->requests[i];
+	const struct live_model *m = r->model;
+	uint8_t *out = b->reply[i] + WIRE_REPLY_BYTES;
+
+	for (uint32_t row = 0; row < r->n_rows; row++) {
+		piece->rows[piece->n] = r->rows + row * m->row_in_bytes;
+		piece->outs[piece->n] = out + row * m->row_out_bytes;
+		if (++piece->n == m->run_rows)
+			run_piece(w, m);
+	}
+}
+
+/* Answer those whose time is over; the clock is read only when somebody set a deadline. */
+static void expire(struct worker *w, const struct group *g)
+{
+	struct burst *b = &w->burst;
+	uint64_t now_ns = 0;
+
+	for (uint32_t i = g->first; i; i = b->requests[i - 1].next) {
+		const struct request *r = &b->requests[i - 1];
+
+		if (!r->deadline_us)
+			continue;
+		if (!now_ns)
+			now_ns = w->clock.now_ns(w->clock.ctx);
+		if (now_ns - b->now_ns >= r->deadline_us * NS_PER_US)
+			worker_answer(w, i - 1, WIRE_DEADLINE_EXCEEDED, 0, 0);
+	}
+}
+
+static void run_group(struct worker *w, const struct group *g)
+{
+	struct burst *b = &w->burst;
+	const struct live_model *m = g->model;
+	struct stats_model *stats = &w->stats->models[m->index];
+	uint64_t begin = clock_tsc(), rows = 0, requests = 0;
+
+	w->piece.n = 0;
+	expire(w, g);
+	for (uint32_t i = g->first; i; i = b->requests[i - 1].next) {
+		struct request *r = &b->requests[i - 1];
+
+		if (b->state[i - 1] != PKT_RUN)
+			continue;
+		add_rows(w, i - 1);
+		r->status = WIRE_RESULT;
+		r->detail = (uint16_t)m->version;
+		b->state[i - 1] = PKT_REPLY;
+		rows += r->n_rows;
+		requests++;
+	}
+	if (w->piece.n)
+		run_piece(w, m);
+	worker_count(w, STATS_ROWS, rows);
+	stats->requests += requests;
+	stats->rows += rows;
+	stats->version = m->version;
+	stats->infer_cycles += clock_tsc() - begin;
+}
+
+void stage_infer(struct worker *w)
+{
+	for (uint32_t i = 0; i < w->burst.n_groups; i++)
+		run_group(w, &w->burst.groups[i]);
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * millrace-dataplane: table of contents. Rows start in order and stop in reverse.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "config_check.h"
+#include "eal.h"
+#include "port_dpdk.h"
+#include "service.h"
+
+struct program {
+	struct service service;
+	struct shared shared;
+	struct port_dpdk *ports[DP_MAX_PORTS];
+	struct worker *workers[DP_MAX_WORKERS];
+	uint32_t n_launched;
+	bool eal_started;
+};
+
+/* OpenBLAS starts its threads before main(): it must find the variable in the environment. */
+static int process_init(struct program *p, struct error *err)
+{
+	char *argv[] = {"millrace-dataplane", NULL};
+
+	(void)p;
+	log_init("dataplane", LOG_LEVEL_INFO);
+	if (!getenv("OPENBLAS_NUM_THREADS")) {
+		setenv("OPENBLAS_NUM_THREADS", "1", 1);
+		execv("/proc/self/exe", argv);
+		return error_set(err, -errno, "starting again: %s", strerror(errno));
+	}
+	return prctl(PR_SET_DUMPABLE, 0) < 0 ? error_set(err, -errno, "PR_SET_DUMPABLE") : 0;
+}
+
+static int config_init(struct program *p, struct error *err)
+{
+	const char *run_dir = getenv("MILLRACE_RUN");
+	int rc = service_configure(&p->service, run_dir ? run_dir : "/run/millrace", err);
+
+	if (!rc)
+		log_init("dataplane", (enum log_level)p->service.config.log_level);
+	return rc;
+}
+
+static void config_uninit(struct program *p)
+{
+	service_uninit(&p->service);
+}
+
+static int eal_init(struct program *p, struct error *err)
+{
+	int rc = eal_preflight(&p->service.config, err);
+
+	if (!rc && !p->service.config.huge_pages)
+		log_warn("running on normal pages, as the configuration allows: expect less speed");
+	if (!rc)
+		rc = eal_start(&p->service.config, err);
+	p->eal_started = !rc;
+	return rc;
+}
+
+static void eal_uninit(struct program *p)
+{
+	if (p->eal_started)
+		eal_stop();
+}
+
+static int memory_init(struct program *p, struct error *err)
+{
+	struct service *s = &p->service;
+	int rc = regions_init(&s->regions, config_workers(&s->config), err);
+
+	if (rc)
+		return rc;
+	s->regions.stats->header.n_ports = s->config.n_ports;
+	s->regions.stats->header.huge_pages = s->config.huge_pages;
+	s->shared = &p->shared;
+	s->workers = p->workers;
+	p->shared.n_workers = config_workers(&s->config);
+	p->shared.models = &s->models;
+	rc = aead_init(&p->shared.aead);
+	if (rc)
+		return error_set(err, rc, "AES-GCM: this CPU has no AES instructions");
+	rc = model_table_init(&s->models, &p->shared.quiesce, p->shared.n_workers,
+		(enum model_backend)s->config.backend, s->config.refuse_not_finite);
+	return rc ? error_set(err, rc, "out of memory") : 0;
+}
+
+static void memory_uninit(struct program *p)
+{
+	model_table_uninit(&p->service.models);
+	sessions_detach(p->shared.sessions);
+	limits_view_close(p->shared.limits);
+	gateway_close(p->shared.gateway);
+	aead_uninit(&p->shared.aead);
+	regions_uninit(&p->service.regions);
+}
+
+static int ports_init(struct program *p, struct error *err)
+{
+	const struct dp_config *c = &p->service.config;
+	struct stats_header *h = &p->service.regions.stats->header;
+
+	for (uint32_t i = 0; i < c->n_ports; i++) {
+		int rc = port_dpdk_open(
+			&p->ports[i], &c->ports[i], i, c->mbufs, c->lanes, &h->ports[i], err);
+
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+static void ports_uninit(struct program *p)
+{
+	for (uint32_t i = 0; i < DP_MAX_PORTS; i++)
+		port_dpdk_close(p->ports[i]);
+}
+
+static uint64_t monotonic(void *ctx)
+{
+	(void)ctx;
+	return clock_now_ns();
+}
+
+static int worker_main(void *arg)
+{
+	worker_run(arg);
+	return 0;
+}
+
+static int worker_start(struct program *p, uint32_t port, uint32_t queue, struct error *err)
+{
+	const struct dp_config *c = &p->service.config;
+	struct stats_region *stats = p->service.regions.stats;
+	uint32_t i = p->n_launched;
+	struct worker *w = aligned_alloc(64, (sizeof(*w) + 63) & ~(size_t)63);
+
+	if (!w)
+		return error_set(err, -ENOMEM, "out of memory");
+	memset(w, 0, sizeof(*w));
+	worker_init(w, i, &p->shared, port_dpdk_queue(p->ports[port], queue), &stats->workers[i],
+		(struct clock_source){monotonic, NULL}, c->burst, c->slice_us,
+		stats->header.tsc_hz);
+	stats->workers[i].cpu = c->ports[port].cores[queue];
+	p->workers[i] = w;
+	if (eal_launch(i, worker_main, w) < 0)
+		return error_set(err, -EIO, "worker %u cannot be started", i);
+	p->n_launched++;
+	return 0;
+}
+
+static int workers_init(struct program *p, struct error *err)
+{
+	const struct dp_config *c = &p->service.config;
+	int rc = 0;
+
+	for (uint32_t i = 0; i < c->n_ports; i++)
+		for (uint32_t q = 0; !rc && q < c->ports[i].queues; q++)
+			rc = worker_start(p, i, q, err);
+	return rc;
+}
+
+static void workers_uninit(struct program *p)
+{
+	__atomic_store_n(&p->shared.stop, 1, __ATOMIC_RELAXED);
+	eal_join(p->n_launched);
+	for (uint32_t i = 0; i < DP_MAX_WORKERS; i++)
+		free(p->workers[i]);
+}
+
+static const struct {
+	const char *name;
+	int (*init)(struct program *p, struct error *err);
+	void (*uninit)(struct program *p);
+} parts[] = {
+	{"process", process_init, NULL},
+	{"configuration", config_init, config_uninit},
+	{"eal", eal_init, eal_uninit},
+	{"memory", memory_init, memory_uninit},
+	{"ports", ports_init, ports_uninit},
+	{"workers", workers_init, workers_uninit},
+};
+
+int main(void)
+{
+	static struct program p; /* large */
+	struct error err = {0};
+	uint32_t n = 0;
+	int rc = 0;
+
+	for (; !rc && n < sizeof(parts) / sizeof(parts[0]); n++)
+		rc = parts[n].init(&p, &err);
+	if (rc == -EINTR)
+		log_info("%s", err.text);
+	else if (rc)
+		log_error("%s: %s", parts[n - 1].name, err.text);
+	else
+		service_run(&p.service);
+	while (n--)
+		if (parts[n].uninit)
+			parts[n].uninit(&p);
+	return rc && rc != -EINTR; /* told to stop while it waited for a configuration: fine */
+}

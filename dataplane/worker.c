@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * The poll loop: see worker.h.
+ */
+#include <immintrin.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/histogram.h"
+#include "stages.h"
+
+enum {
+	IDLE_CLOCK_POLLS = 64, /* an idle worker reads the clock, for its heartbeat, this often */
+	BUSY_GATEWAY_POLLS = 32, /* under load HTTPS requests are looked at this often */
+	DRAIN_EMPTY_POLLS = 16,
+	DRAIN_MAX_POLLS = 4096,
+};
+
+/* Denormals cost a hundred cycles each and mean nothing to a model: flush them (FTZ, DAZ). */
+static void flush_denormals(void)
+{
+	_mm_setcsr(_mm_getcsr() | 0x8040);
+}
+
+static void heartbeat(struct worker *w, uint64_t now_ns)
+{
+	__atomic_store_n(&w->stats->heartbeat_ns, now_ns, __ATOMIC_RELAXED);
+}
+
+/* Load, once a burst, everything that the service thread may exchange. */
+static void load_shared(struct worker *w)
+{
+	w->sessions = __atomic_load_n(&w->shared->sessions, __ATOMIC_ACQUIRE);
+	w->limits = __atomic_load_n(&w->shared->limits, __ATOMIC_ACQUIRE);
+	w->models = __atomic_load_n(&w->shared->models->published, __ATOMIC_ACQUIRE);
+	w->licensed_until_ns = __atomic_load_n(&w->shared->licensed_until_ns, __ATOMIC_RELAXED);
+	if (mr_unlikely(w->models != w->seen_models)) {
+		if (w->seen_models)
+			worker_count(w, STATS_MODEL_SWAPS, 1);
+		w->seen_models = w->models;
+	}
+}
+
+static uint64_t add_cycles(struct worker *w, enum stats_stage stage, uint64_t since)
+{
+	uint64_t now = clock_tsc();
+
+	w->stats->stage_cycles[stage] += now - since;
+	return now;
+}
+
+static void finish(struct worker *w)
+{
+	uint64_t now_ns = w->clock.now_ns(w->clock.ctx);
+
+	heartbeat(w, now_ns);
+	w->stats->service_ns[histogram_bucket(now_ns - w->burst.now_ns)] += w->burst.n;
+	w->idle_polls = 0;
+}
+
+/* HTTPS requests take a turn of their own when the queue is empty, and every so often when it is not. */
+static void gateway_turn(struct worker *w)
+{
+	struct gateway_region *g = __atomic_load_n(&w->shared->gateway, __ATOMIC_ACQUIRE);
+
+	if (mr_likely(!gateway_rang(g, &w->gateway)))
+		return;
+	load_shared(w);
+	gateway_poll(w, g);
+}
+
+static bool idle(struct worker *w)
+{
+	gateway_turn(w);
+	worker_count(w, STATS_POLLS_EMPTY, 1);
+	if (++w->idle_polls % IDLE_CLOCK_POLLS == 0)
+		heartbeat(w, w->clock.now_ns(w->clock.ctx));
+	return false;
+}
+
+bool worker_poll(struct worker *w)
+{
+	uint64_t t = clock_tsc();
+
+	quiesce_tick(w->quiesce);
+	worker_count(w, STATS_POLLS, 1);
+	if (!stage_rx(w))
+		return idle(w);
+	load_shared(w);
+	t = add_cycles(w, STATS_STAGE_RX, t);
+	stage_parse(w);
+	t = add_cycles(w, STATS_STAGE_PARSE, t);
+	stage_auth(w);
+	t = add_cycles(w, STATS_STAGE_AUTH, t);
+	stage_limit(w);
+	t = add_cycles(w, STATS_STAGE_LIMIT, t);
+	stage_batch(w);
+	t = add_cycles(w, STATS_STAGE_BATCH, t);
+	stage_infer(w);
+	t = add_cycles(w, STATS_STAGE_INFER, t);
+	stage_reply(w);
+	t = add_cycles(w, STATS_STAGE_REPLY, t);
+	stage_tx(w);
+	add_cycles(w, STATS_STAGE_TX, t);
+	finish(w);
+	if (++w->busy_polls % BUSY_GATEWAY_POLLS == 0)
+		gateway_turn(w);
+	return true;
+}
+
+/* After a stop: answer what has already arrived, for a bounded time. */
+static void drain(struct worker *w)
+{
+	uint32_t empty = 0;
+
+	for (uint32_t i = 0; i < DRAIN_MAX_POLLS && empty < DRAIN_EMPTY_POLLS; i++)
+		empty = worker_poll(w) ? 0 : empty + 1;
+}
+
+void worker_run(struct worker *w)
+{
+	flush_denormals();
+	heartbeat(w, w->clock.now_ns(w->clock.ctx));
+	__atomic_store_n(&w->stats->state, 1, __ATOMIC_RELEASE);
+	while (!__atomic_load_n(&w->shared->stop, __ATOMIC_RELAXED)) {
+		worker_poll(w);
+		w->stats->loops++;
+	}
+	drain(w);
+	quiesce_leave(w->quiesce);
+	__atomic_store_n(&w->stats->state, 2, __ATOMIC_RELEASE);
+}
+
+void worker_init(struct worker *w, uint32_t index, struct shared *shared, struct port_queue *queue,
+	struct stats_worker *stats, struct clock_source clock, uint32_t burst_max,
+	uint32_t slice_us, uint64_t tsc_hz)
+{
+	w->index = index;
+	w->shared = shared;
+	w->queue = queue;
+	w->stats = stats;
+	w->clock = clock;
+	w->quiesce = &shared->quiesce.workers[index];
+	w->burst_max = burst_max >= 1 && burst_max <= BURST_MAX ? burst_max : 32;
+	w->slice_tsc = tsc_hz / 1000000 * (slice_us ? slice_us : 100);
+	stats->port = queue->port_number;
+	stats->queue = queue->index;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * One worker: a queue, a core, a burst, and the poll loop over the stages.
+ *
+ *   port ─▶ rx ▸ parse ▸ auth ▸ limit ▸ batch ▸ infer ▸ reply ▸ tx ─▶ port
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "abi/stats.h"
+#include "base/aead.h"
+#include "burst.h"
+#include "gateway.h"
+#include "limits_view.h"
+#include "model_slot.h"
+#include "port.h"
+#include "quiesce.h"
+#include "sessions.h"
+
+/* Where a worker's time comes from: the kernel, or a test. */
+struct clock_source {
+	uint64_t (*now_ns)(void *ctx);
+	void *ctx;
+};
+
+/* What all workers share. Written by the service thread (atomic pointers and words), read once a
+ * burst. */
+struct shared {
+	struct sessions *sessions;   /* NULL until control has offered the table */
+	struct limits_view *limits;  /* NULL until control has offered them */
+	struct model_table *models;
+	struct gateway_region *gateway; /* NULL until control has offered it */
+	uint64_t licensed_until_ns;  /* 0 = not licensed */
+	uint32_t stop;               /* 1 = drain and return */
+	uint32_t n_workers;
+	struct aead aead;
+	struct quiesce quiesce;
+};
+
+/* Rows collected for one run. */
+struct piece {
+	uint32_t n;
+	const void *rows[MODEL_RUN_ROWS];
+	void *outs[MODEL_RUN_ROWS];
+};
+
+/* tx's lists. */
+struct outgoing {
+	void *send[BURST_MAX], *back[BURST_MAX];
+	uint16_t bytes[BURST_MAX];
+	uint8_t order[BURST_MAX]; /* packet of send[i] */
+};
+
+struct worker {
+	/* this burst's view of `shared` */
+	struct sessions *sessions;
+	struct limits_view *limits;
+	const struct model_set *models;
+	uint64_t licensed_until_ns;
+
+	struct shared *shared;
+	struct port_queue *queue;
+	struct stats_worker *stats;
+	struct quiesce_worker *quiesce;
+	struct clock_source clock;
+	uint32_t index;
+	uint32_t burst_max;
+	uint64_t slice_tsc;        /* longest stretch of one model between heartbeats */
+	uint64_t corrupt_subscriber; /* + 1; taken by the service thread for EVENT_LIMIT_CORRUPT */
+	const struct model_set *seen_models; /* to count swaps; never dereferenced */
+	uint32_t idle_polls;
+	uint32_t busy_polls;
+	struct piece piece; /* here, because the stack would be zeroed anew at each burst */
+	struct outgoing out;
+	struct gateway_worker gateway;
+	struct burst burst;
+};
+
+/* Fill a zeroed worker. `slice_us` 0 = 100. */
+void worker_init(struct worker *w, uint32_t index, struct shared *shared, struct port_queue *queue,
+	struct stats_worker *stats, struct clock_source clock, uint32_t burst_max,
+	uint32_t slice_us, uint64_t tsc_hz);
+
+/* One iteration of the loop. True when it found packets. Worker thread. */
+bool worker_poll(struct worker *w);
+
+/* Poll until shared->stop, then drain what has already arrived. Worker thread. */
+void worker_run(struct worker *w);
+
+static inline void worker_count(struct worker *w, enum stats_counter c, uint64_t n)
+{
+	uint64_t *p = &w->stats->counters[c];
+
+	/* Single writer; relaxed atomics because other processes read it. Compiles to add. */
+	__atomic_store_n(p, __atomic_load_n(p, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
+}
+
+static inline void worker_drop(struct worker *w, uint32_t packet, enum stats_counter why)
+{
+	w->burst.state[packet] = PKT_DROPPED;
+	worker_count(w, why, 1);
+}
+
+/* Decide on a typed answer without a result. */
+static inline void worker_answer(struct worker *w, uint32_t packet, enum wire_status status,
+	uint16_t detail, uint32_t retry_after_us)
+{
+	struct request *r = &w->burst.requests[packet];
+
+	r->status = (uint8_t)status;
+	r->detail = detail;
+	r->retry_after_us = retry_after_us;
+	r->n_rows = 0;
+	w->burst.state[packet] = PKT_REPLY;
+}

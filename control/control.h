@@ -23,6 +23,7 @@ struct control {
 	struct models *models;           /* models.h */
 	struct dp_link *link;            /* dp_link.h */
 	struct supervisor *supervisor;   /* supervisor.h */
+	struct gateway *gateway;         /* gateway.h: HTTPS inference into the workers */
 	struct https *https;             /* https.h */
 	struct ctl_socket *ctl;          /* ctl_socket.h */
 	int64_t started_wall_s;

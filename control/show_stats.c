@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * The dataplane's figures as JSON for operators: workers, drops, and raw counters for `top`. See show.h.
+ */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/histogram.h"
+#include "control/dp_link.h"
+#include "control/limits_table.h"
+#include "control/show.h"
+
+struct named {
+	const char *name, *help;
+};
+
+static const struct named counters[STATS_COUNTERS] = {
+#define X(sym, name, help) [STATS_##sym] = {name, help},
+	STATS_COUNTER_LIST(X)
+#undef X
+};
+
+static const char *const stages[STATS_STAGES] = {
+#define X(sym, name) [STATS_STAGE_##sym] = name,
+	STATS_STAGE_LIST(X)
+#undef X
+};
+
+static const struct named xdp_counters[XDP_COUNTERS] = {
+#define X(sym, name, help) {name, help},
+	XDP_COUNTER_LIST(X)
+#undef X
+};
+
+enum { FIRST_DROP = STATS_DROP_L2, LAST_DROP = STATS_DROP_HANDOVER, FIRST_XDP_DROP = 3 };
+
+static json_t *number(uint64_t v)
+{
+	return json_integer((json_int_t)v);
+}
+
+static uint32_t n_workers(const struct stats_region *s)
+{
+	return s->header.n_workers < DP_MAX_WORKERS ? s->header.n_workers : DP_MAX_WORKERS;
+}
+
+/* The region as it is now, or NULL; caller frees. */
+static struct stats_region *copy_stats(struct control *ctl)
+{
+	struct stats_region *s = malloc(sizeof(*s));
+
+	if (s && dp_link_stats(ctl, s) == 0)
+		return s;
+	free(s);
+	return NULL;
+}
+
+uint64_t show_drops_total(struct control *ctl)
+{
+	uint64_t xdp[XDP_COUNTERS] = {0}, sum = 0;
+
+	for (int c = FIRST_DROP; c <= LAST_DROP; c++)
+		sum += dp_link_counter(ctl, (enum stats_counter)c);
+	limits_table_xdp_counters(ctl, xdp);
+	for (int c = FIRST_XDP_DROP; c < XDP_COUNTERS; c++)
+		sum += xdp[c];
+	return sum;
+}
+
+static json_t *drop(const struct named *n, uint64_t count)
+{
+	return json_pack("{s:s, s:I, s:s}", "name", n->name, "count", (json_int_t)count, "help", n->help);
+}
+
+json_t *show_drops(struct control *ctl)
+{
+	json_t *dp = json_array(), *front = json_array();
+	uint64_t xdp[XDP_COUNTERS] = {0};
+
+	for (int c = FIRST_DROP; c <= LAST_DROP; c++)
+		json_array_append_new(dp, drop(&counters[c], dp_link_counter(ctl, (enum stats_counter)c)));
+	limits_table_xdp_counters(ctl, xdp);
+	for (int c = FIRST_XDP_DROP; c < XDP_COUNTERS; c++)
+		json_array_append_new(front, drop(&xdp_counters[c], xdp[c]));
+	return json_pack("{s:o, s:o, s:I}", "dataplane", dp, "xdp", front, "total",
+		(json_int_t)show_drops_total(ctl));
+}
+
+static json_t *stage_cycles(const struct stats_worker *w)
+{
+	json_t *o = json_object();
+
+	for (int i = 0; i < STATS_STAGES; i++)
+		json_object_set_new(o, stages[i], number(w->stage_cycles[i]));
+	return o;
+}
+
+static const char *worker_state(uint32_t s)
+{
+	static const char *const names[] = {"starting", "polling", "stopped"};
+
+	return s < 3 ? names[s] : "?";
+}
+
+static json_t *worker(const struct stats_worker *w, uint32_t index)
+{
+	json_t *o = json_object();
+	uint64_t now = clock_now_ns();
+
+	json_object_set_new(o, "worker", number(index));
+	json_object_set_new(o, "cpu", number(w->cpu));
+	json_object_set_new(o, "port", number(w->port));
+	json_object_set_new(o, "queue", number(w->queue));
+	json_object_set_new(o, "state", json_string(worker_state(w->state)));
+	json_object_set_new(o, "heartbeat_age_us",
+		number(now > w->heartbeat_ns ? (now - w->heartbeat_ns) / 1000 : 0));
+	json_object_set_new(o, "rx", number(w->counters[STATS_RX]));
+	json_object_set_new(o, "tx", number(w->counters[STATS_TX]));
+	json_object_set_new(o, "completed", number(w->counters[STATS_COMPLETED]));
+	json_object_set_new(o, "results", number(w->counters[STATS_REPLY_RESULT]));
+	json_object_set_new(o, "rows", number(w->counters[STATS_ROWS]));
+	json_object_set_new(o, "batches", number(w->counters[STATS_BATCHES]));
+	json_object_set_new(o, "p50_us",
+		json_real((double)histogram_percentile(w->service_ns, 50) / 1e3));
+	json_object_set_new(o, "p99_us",
+		json_real((double)histogram_percentile(w->service_ns, 99) / 1e3));
+	json_object_set_new(o, "stage_cycles", stage_cycles(w));
+	return o;
+}
+
+json_t *show_workers(struct control *ctl)
+{
+	struct stats_region *s = copy_stats(ctl);
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; s && i < n_workers(s); i++)
+		json_array_append_new(list, worker(&s->workers[i], i));
+	free(s);
+	return json_pack("{s:o}", "workers", list);
+}
+
+/* Buckets that hold something: [[largest ns, count], ...]. */
+static json_t *histogram(const uint64_t buckets[HISTOGRAM_BUCKETS])
+{
+	json_t *list = json_array();
+
+	for (uint32_t b = 0; b < HISTOGRAM_BUCKETS; b++)
+		if (buckets[b])
+			json_array_append_new(list, json_pack("[I, I]", (json_int_t)histogram_bucket_end(b),
+				(json_int_t)buckets[b]));
+	return list;
+}
+
+static void sum_workers(const struct stats_region *s, struct stats_worker *sum)
+{
+	for (uint32_t i = 0; i < n_workers(s); i++) {
+		const struct stats_worker *w = &s->workers[i];
+
+		for (int c = 0; c < STATS_COUNTERS; c++)
+			sum->counters[c] += w->counters[c];
+		for (int c = 0; c < STATS_STAGES; c++)
+			sum->stage_cycles[c] += w->stage_cycles[c];
+		histogram_merge(sum->service_ns, w->service_ns);
+	}
+}
+
+static json_t *top_counters(const struct stats_worker *sum)
+{
+	json_t *o = json_object();
+
+	for (int c = 0; c < STATS_COUNTERS; c++)
+		json_object_set_new(o, counters[c].name, number(sum->counters[c]));
+	return o;
+}
+
+json_t *show_top(struct control *ctl)
+{
+	struct stats_region *s = copy_stats(ctl);
+	struct stats_worker *sum = calloc(1, sizeof(*sum));
+	uint64_t xdp[XDP_COUNTERS] = {0};
+	json_t *o = json_object(), *front = json_object();
+
+	if (s && sum)
+		sum_workers(s, sum);
+	limits_table_xdp_counters(ctl, xdp);
+	for (int c = 0; c < XDP_COUNTERS; c++)
+		json_object_set_new(front, xdp_counters[c].name, number(xdp[c]));
+	json_object_set_new(o, "now_ns", number(clock_now_ns()));
+	json_object_set_new(o, "tsc_hz", number(s ? s->header.tsc_hz : 0));
+	json_object_set_new(o, "state", json_string(dp_state_name(dp_link_state(ctl))));
+	json_object_set_new(o, "workers", number(s ? n_workers(s) : 0));
+	if (sum) {
+		json_object_set_new(o, "counters", top_counters(sum));
+		json_object_set_new(o, "stage_cycles", stage_cycles(sum));
+		json_object_set_new(o, "service_ns", histogram(sum->service_ns));
+	}
+	json_object_set_new(o, "xdp", front);
+	free(sum);
+	free(s);
+	return o;
+}

@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * The load generator's loop: see run.h.
+ *
+ *   fill burst (live sealing, or from the pre-sealed frames) -> send -> receive -> match -> sweep
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/mman.h>
+
+#include "base/clock.h"
+#include "perf/loadgen/arrivals.h"
+#include "perf/loadgen/run.h"
+
+enum {
+	LIVE_RING = 1 << 17, /* requests that can be waited for at once; pre-sealed: all of them */
+	STAGE_BYTES = 1280,
+	SWEEP_HZ = 500,
+	PREFETCH_KEY_BYTES = 512,
+};
+
+enum slot_state { SLOT_FREE = 0, SLOT_WAITING, SLOT_DEFERRED /* lost; retried after the run */ };
+
+struct slot {
+	uint64_t sent_tsc; /* intended time (open loop) or first send */
+	uint64_t due_tsc;  /* lost when not answered by then */
+	uint32_t attempts;
+	uint32_t state;
+};
+
+struct run {
+	const struct options *o;
+	struct bench_sessions *sessions;
+	struct workload *w;
+	struct transport *t;
+	struct run_report *r;
+	uint64_t hz;
+	uint64_t timeout_tsc;
+	uint64_t limit;  /* requests to send; UINT64_MAX = until end_tsc */
+	uint64_t end_tsc;
+	struct slot *slots; /* request i at i & mask */
+	uint64_t mask;
+	uint64_t next;   /* next request to stage */
+	uint64_t oldest; /* no smaller one waits */
+	uint64_t waiting; /* within the window */
+	uint64_t deferred;
+	uint64_t next_sweep_tsc, first_tsc, last_tsc, started_tsc;
+	uint64_t result_tsc, max_gap_tsc; /* last result; longest time between two */
+	double sum_ns;
+	struct arrivals arrivals;
+	uint8_t *frames; /* pre-sealed: request i at i x stride + TRANSPORT_HEADROOM */
+	size_t frames_bytes, stride;
+	uint32_t frame_payload;
+	struct datagram stage[TRANSPORT_BURST];
+	uint32_t stage_at, stage_n;
+	uint8_t stage_bytes[TRANSPORT_BURST][STAGE_BYTES];
+};
+
+/* ---- building requests --------------------------------------------------------------------- */
+
+static uint32_t seal_request(struct run *run, uint64_t i, uint8_t *out)
+{
+	const struct mr_model *m = &run->w->model;
+	struct wire_request request = {.request_id = i + 1, .model_id = m->id,
+		.dtype = m->input_dtype, .segment_count = 1, .rows = (uint16_t)run->w->batch};
+	struct channel *ch = &run->sessions->list[workload_session(run->w, i)].channel;
+
+	return (uint32_t)channel_seal_request(ch, &request, workload_input(run->w, i),
+		(size_t)m->row_in_bytes * run->w->batch, out, WIRE_MAX_PAYLOAD_BYTES);
+}
+
+static int preseal(struct run *run, struct error *err)
+{
+	size_t payload = WIRE_MIN_PAYLOAD_BYTES + (size_t)run->w->model.row_in_bytes * run->w->batch;
+	struct datagram d;
+
+	run->frame_payload = (uint32_t)payload;
+	run->stride = (TRANSPORT_HEADROOM + payload + 63) & ~(size_t)63;
+	run->frames_bytes = run->stride * run->limit;
+	run->frames = mmap(NULL, run->frames_bytes, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (run->frames == MAP_FAILED) {
+		run->frames = NULL;
+		return error_set(err, -ENOMEM, "no memory for %llu sealed requests",
+			(unsigned long long)run->limit);
+	}
+	madvise(run->frames, run->frames_bytes, MADV_HUGEPAGE);
+	for (uint64_t i = 0; i < run->limit; i++) {
+		d.data = run->frames + i * run->stride + TRANSPORT_HEADROOM;
+		d.bytes = seal_request(run, i, d.data);
+		run->t->ops->frame(run->t, &d, 1);
+	}
+	return 0;
+}
+
+static struct datagram make(struct run *run, uint64_t i, uint32_t place, bool fresh)
+{
+	struct datagram d = {run->stage_bytes[place] + TRANSPORT_HEADROOM, 0};
+
+	if (run->frames && fresh) {
+		d.data = run->frames + i * run->stride + TRANSPORT_HEADROOM;
+		d.bytes = run->frame_payload;
+		return d;
+	}
+	d.bytes = seal_request(run, i, d.data);
+	run->t->ops->frame(run->t, &d, 1);
+	return d;
+}
+
+/* ---- sending ------------------------------------------------------------------------------- */
+
+static bool may_send(struct run *run, uint64_t now, uint64_t *sent_tsc)
+{
+	if (run->next >= run->limit || now >= run->end_tsc || run->next - run->oldest > run->mask)
+		return false;
+	if (run->o->rate > 0)
+		return arrivals_take(&run->arrivals, now, sent_tsc);
+	*sent_tsc = now;
+	return run->waiting < run->o->window;
+}
+
+static void stage_burst(struct run *run, uint64_t now)
+{
+	uint64_t sent_tsc;
+
+	run->stage_at = run->stage_n = 0;
+	while (run->stage_n < TRANSPORT_BURST && may_send(run, now, &sent_tsc)) {
+		uint64_t i = run->next++;
+
+		if (i == run->o->warmup)
+			run->first_tsc = sent_tsc;
+		run->slots[i & run->mask] = (struct slot){
+			sent_tsc, now + run->timeout_tsc, 1, SLOT_WAITING};
+		run->waiting++;
+		run->r->sent++;
+		run->stage[run->stage_n] = make(run, i, run->stage_n, true);
+		run->stage_n++;
+	}
+}
+
+/* Push what is staged; the rest waits for the next turn. */
+static int flush(struct run *run)
+{
+	int n = 0;
+
+	if (run->stage_at < run->stage_n)
+		n = run->t->ops->send(run->t, run->stage + run->stage_at,
+			run->stage_n - run->stage_at);
+	if (n > 0)
+		run->stage_at += (uint32_t)n;
+	return n;
+}
+
+/* ---- receiving ----------------------------------------------------------------------------- */
+
+static void complete(struct run *run, uint64_t i, struct slot *slot, uint64_t now,
+	const struct wire_reply *reply, const uint8_t *rows)
+{
+	uint64_t ns = (uint64_t)((double)(now - slot->sent_tsc) * 1e9 / (double)run->hz);
+
+	if (slot->state == SLOT_WAITING)
+		run->waiting--;
+	else
+		run->deferred--;
+	slot->state = SLOT_FREE;
+	run->last_tsc = now;
+	if (reply->status == WIRE_RESULT) {
+		if (run->result_tsc && now - run->result_tsc > run->max_gap_tsc)
+			run->max_gap_tsc = now - run->result_tsc;
+		run->result_tsc = now;
+	}
+	run->r->answered++;
+	run->r->status[reply->status]++;
+	if (reply->status == WIRE_RESULT)
+		workload_check(run->w, i, rows);
+	while (run->oldest < run->next && run->slots[run->oldest & run->mask].state == SLOT_FREE)
+		run->oldest++;
+	if (i < run->o->warmup)
+		return;
+	histogram_record(run->r->latency_ns, ns);
+	run->r->measured++;
+	run->sum_ns += (double)ns;
+	if ((double)ns / 1e3 > run->r->max_us)
+		run->r->max_us = (double)ns / 1e3;
+	if (run->r->measured == 1 || (double)ns / 1e3 < run->r->min_us)
+		run->r->min_us = (double)ns / 1e3;
+}
+
+static void take_reply(struct run *run, struct bench_session *session, struct datagram *d,
+	uint64_t now)
+{
+	const struct mr_model *m = &run->w->model;
+	enum channel_verdict verdict;
+	struct wire_reply reply;
+	const uint8_t *rows;
+	size_t row_bytes;
+	uint64_t i;
+
+	verdict = session ? channel_open_reply(&session->channel, d->data, d->bytes, &reply, &rows,
+				    &row_bytes)
+			  : CHANNEL_KEY_ID;
+	if (verdict != CHANNEL_OK) {
+		run->r->refused[verdict]++;
+		return;
+	}
+	i = reply.request_id - 1;
+	if (i >= run->next || reply.model_id != m->id ||
+		(reply.status == WIRE_RESULT &&
+			(reply.rows != run->w->batch || reply.dtype != m->output_dtype ||
+				row_bytes != (size_t)m->row_out_bytes * run->w->batch))) {
+		run->r->unknown++;
+		return;
+	}
+	if (i < run->oldest || run->slots[i & run->mask].state == SLOT_FREE)
+		run->r->late++;
+	else
+		complete(run, i, &run->slots[i & run->mask], now, &reply, rows);
+}
+
+/* Look a burst's sessions up and start fetching their keys before any is used: with many sessions
+ * every key is a cache miss. */
+static void find_sessions(struct run *run, const struct datagram *d, int n,
+	struct bench_session *found[TRANSPORT_BURST])
+{
+	struct wire_header h;
+
+	for (int k = 0; k < n; k++) {
+		found[k] = NULL;
+		if (d[k].bytes < sizeof(h))
+			continue;
+		memcpy(&h, d[k].data, sizeof(h));
+		found[k] = bench_sessions_find(run->sessions, h.key_id);
+		for (int at = 0; found[k] && run->sessions->n > 1 && at < PREFETCH_KEY_BYTES; at += 64)
+			__builtin_prefetch((const char *)found[k]->channel.open_key + at);
+	}
+}
+
+static int receive(struct run *run)
+{
+	struct bench_session *found[TRANSPORT_BURST];
+	struct datagram d[TRANSPORT_BURST];
+	int n = run->t->ops->receive(run->t, d);
+	uint64_t now = clock_tsc();
+
+	if (n > 0)
+		find_sessions(run, d, n, found);
+	for (int k = 0; k < n; k++)
+		take_reply(run, found[k], &d[k], now);
+	return n;
+}
+
+/* ---- losses -------------------------------------------------------------------------------- */
+
+static int retry(struct run *run, uint64_t i, struct slot *slot, uint64_t now)
+{
+	struct datagram d;
+
+	/* The stage's last place is free whenever a sweep runs: it runs after a complete flush. */
+	d = make(run, i, TRANSPORT_BURST - 1, false);
+	slot->due_tsc = now + (run->timeout_tsc << slot->attempts);
+	slot->attempts++;
+	run->r->retries++;
+	return run->t->ops->send(run->t, &d, 1) < 0 ? -EIO : 0;
+}
+
+/* A retry takes a newer counter than every pre-sealed request, which would push those out of the
+ * server's replay window: so with --preseal losses wait for the end of the run. */
+static int give_up_or_retry(struct run *run, uint64_t i, struct slot *slot, uint64_t now)
+{
+	if (slot->attempts == 1 && slot->state == SLOT_WAITING)
+		run->r->first_try_losses++;
+	if (run->frames && run->next < run->limit) {
+		if (slot->state == SLOT_WAITING) {
+			slot->state = SLOT_DEFERRED;
+			run->waiting--;
+			run->deferred++;
+		}
+		return 0;
+	}
+	if (slot->attempts < run->o->attempts)
+		return retry(run, i, slot, now);
+	if (slot->state == SLOT_WAITING)
+		run->waiting--;
+	else
+		run->deferred--;
+	slot->state = SLOT_FREE;
+	run->r->unanswered++;
+	return 0;
+}
+
+static int sweep(struct run *run, uint64_t now)
+{
+	int rc = 0;
+
+	if (now < run->next_sweep_tsc || run->stage_at < run->stage_n)
+		return 0;
+	run->next_sweep_tsc = now + run->hz / SWEEP_HZ;
+	for (uint64_t i = run->oldest; i < run->next && !rc; i++) {
+		struct slot *slot = &run->slots[i & run->mask];
+
+		if (slot->state == SLOT_FREE)
+			continue;
+		if (now < slot->due_tsc) {
+			if (slot->attempts == 1)
+				break; /* later ones are younger */
+			continue;
+		}
+		rc = give_up_or_retry(run, i, slot, now);
+	}
+	while (run->oldest < run->next && run->slots[run->oldest & run->mask].state == SLOT_FREE)
+		run->oldest++;
+	return rc;
+}
+
+/* ---- loop ---------------------------------------------------------------------------------- */
+
+static void progress(struct run *run, uint64_t now, uint64_t *next_tsc)
+{
+	double seconds = (double)(now - run->started_tsc) / (double)run->hz;
+
+	if (now < *next_tsc)
+		return;
+	*next_tsc = now + run->hz;
+	fprintf(stderr, "\r%10llu answered, %9.0f/s, p50 %.1f us, p99 %.1f us, retries %llu ",
+		(unsigned long long)run->r->answered, (double)run->r->answered / seconds,
+		(double)histogram_percentile(run->r->latency_ns, 50) / 1e3,
+		(double)histogram_percentile(run->r->latency_ns, 99) / 1e3,
+		(unsigned long long)run->r->retries);
+}
+
+static bool finished(const struct run *run, uint64_t now)
+{
+	return (run->next >= run->limit || now >= run->end_tsc) && !run->waiting && !run->deferred &&
+	       run->stage_at == run->stage_n;
+}
+
+static int loop(struct run *run, const volatile sig_atomic_t *stop)
+{
+	bool show = !run->o->quiet && isatty(2);
+	uint64_t next_progress = run->started_tsc + run->hz;
+	int rc = 0, got = 0, sent = 0;
+
+	while (rc >= 0 && !*stop) {
+		uint64_t now = clock_tsc();
+
+		if (run->stage_at == run->stage_n)
+			stage_burst(run, now);
+		sent = flush(run);
+		got = receive(run);
+		rc = sent < 0 ? sent : got < 0 ? got : sweep(run, now);
+		if (finished(run, now))
+			break;
+		if (show)
+			progress(run, now, &next_progress);
+		if (run->o->sleep && !sent && !got)
+			run->t->ops->wait(run->t, run->o->rate > 0 ? 50000 : 1000000);
+	}
+	if (show)
+		fprintf(stderr, "\r%80s\r", "");
+	return rc;
+}
+
+static int prepare(struct run *run, struct error *err)
+{
+	const struct options *o = run->o;
+	uint64_t ring = LIVE_RING;
+
+	run->limit = o->count ? o->count : UINT64_MAX;
+	while (o->preseal && ring < o->count)
+		ring *= 2;
+	run->mask = ring - 1;
+	run->slots = calloc(ring, sizeof(*run->slots));
+	if (!run->slots)
+		return error_set(err, -ENOMEM, "out of memory");
+	memset(run->slots, 0, ring * sizeof(*run->slots)); /* touch the pages before the clock starts */
+	run->hz = clock_tsc_hz();
+	run->timeout_tsc = run->hz / 1000 * o->timeout_ms;
+	return o->preseal ? preseal(run, err) : 0;
+}
+
+int bench_run(struct run_report *report, const struct options *o, struct bench_sessions *sessions,
+	struct workload *workload, struct transport *transport, const volatile sig_atomic_t *stop,
+	struct error *err)
+{
+	struct run *run = calloc(1, sizeof(*run));
+	int rc;
+
+	memset(report, 0, sizeof(*report));
+	if (!run)
+		return error_set(err, -ENOMEM, "out of memory");
+	run->o = o;
+	run->sessions = sessions;
+	run->w = workload;
+	run->t = transport;
+	run->r = report;
+	rc = prepare(run, err);
+	run->started_tsc = run->first_tsc = run->last_tsc = clock_tsc();
+	run->end_tsc = o->seconds > 0 ? run->started_tsc + (uint64_t)(o->seconds * (double)run->hz)
+				      : UINT64_MAX;
+	if (!rc) {
+		arrivals_init(&run->arrivals, o->rate > 0 ? o->rate : 1, run->hz, o->poisson, o->seed,
+			run->started_tsc);
+		rc = loop(run, stop);
+		if (rc < 0)
+			error_set(err, rc, "transport: %s", strerror(-rc));
+	}
+	report->unanswered += run->waiting + run->deferred; /* interrupted */
+	report->seconds = (double)(run->last_tsc - run->first_tsc) / (double)run->hz;
+	report->max_gap_ms = (double)run->max_gap_tsc * 1e3 / (double)run->hz;
+	report->mean_us = report->measured ? run->sum_ns / (double)report->measured / 1e3 : 0;
+	if (run->frames)
+		munmap(run->frames, run->frames_bytes);
+	free(run->slots);
+	free(run);
+	return rc < 0 ? rc : 0;
+}

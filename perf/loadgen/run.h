@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * One load run: send as the plan says, match answers, retry, measure.
+ */
+#pragma once
+
+#include <signal.h>
+#include <stdint.h>
+
+#include "base/histogram.h"
+#include "perf/loadgen/options.h"
+#include "perf/loadgen/sessions.h"
+#include "perf/loadgen/transport.h"
+#include "perf/loadgen/workload.h"
+
+struct run_report {
+	uint64_t sent;             /* requests, first sends */
+	uint64_t answered;         /* typed answers of any kind */
+	uint64_t status[WIRE_STATUS_END];
+	uint64_t unanswered;
+	uint64_t first_try_losses;
+	uint64_t retries;          /* datagrams sent again */
+	uint64_t late;             /* answers to requests already answered */
+	uint64_t refused[CHANNEL_VERDICTS]; /* datagrams that failed a check, by reason */
+	uint64_t unknown;          /* datagrams of no session of ours, or with impossible content */
+	uint64_t measured;         /* answered after the warm-up */
+	double seconds;            /* from the first measured send to the last answer */
+	uint64_t latency_ns[HISTOGRAM_BUCKETS];
+	double min_us, max_us, mean_us;
+	double max_gap_ms; /* longest time between two results */
+};
+
+/* Run to the end, or until *stop. 0 with *report, or -errno with err. */
+int bench_run(struct run_report *report, const struct options *o, struct bench_sessions *sessions,
+	struct workload *workload, struct transport *transport, const volatile sig_atomic_t *stop,
+	struct error *err);

@@ -1,0 +1,24 @@
+# millrace-bench, micro benchmarks and measuring peers.
+DPDK_CFLAGS := $(subst -I/,-isystem /,$(shell pkg-config --cflags libdpdk 2>/dev/null))
+
+BENCH_SRCS := $(addprefix perf/loadgen/,arrivals.c main.c npy.c options.c report.c run.c sessions.c \
+	transport_dpdk.c transport_udp.c workload.c)
+CFLAGS_perf/loadgen/transport_dpdk.c := $(DPDK_CFLAGS)
+
+PROGRAMS += millrace-bench
+millrace-bench_SRCS = $(BENCH_SRCS) dataplane/base/histogram.c $(filter-out %/client.c %/pending.c,\
+	$(CLIENT_SRCS)) $(CLIENT_BASE_SRCS)
+millrace-bench_LIBS = $(CLIENT_LIBS) -lrte_ethdev -lrte_eal -lrte_mbuf -lrte_mempool -lrte_net
+
+MICRO += bench_aead
+bench_aead_SRCS := perf/micro/bench_aead.c dataplane/base/aead.c dataplane/base/clock.c
+bench_aead_LIBS := $(BASE_LIBS)
+
+# Not a benchmark itself: perf/bench.sh starts it as the other server of a comparison.
+millrace-peer-udp_SRCS = perf/peers/kernel_udp.c dataplane/client/channel.c $(CLIENT_BASE_SRCS) $(RUN_SRCS)
+millrace-peer-udp_LIBS = $(RUN_LIBS) $(BASE_LIBS)
+MICRO += millrace-peer-udp
+
+MICRO += bench_load
+bench_load_SRCS = perf/micro/bench_load.c tests/ctl/t_artifact.c $(BASE_SRCS)
+bench_load_LIBS = $(BASE_LIBS)

@@ -1,0 +1,87 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Whatever happens inside the private world, the host is left as it was found.
+#
+#   this test ──▶ guardian ──unshare──▶ inner shell: veths, client namespace, huge pages, a child
+#      │ looks at the host before and after: success, failure, Ctrl-C, TERM, kill -9 of the inner shell
+# shellcheck disable=SC2016,SC2317
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit 1
+[[ $(id -u) -eq 0 ]] || { echo "root is needed for namespaces"; exit 77; }
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+passed=0 failed=0
+
+cat >"$work/world.sh" <<END
+. $PWD/firmware-config/lib.sh
+lib_enter 16 "\$@"
+lib_net
+sleep 300 &
+setsid sleep 300 &
+echo "\$MR_WORK" >$work/started
+case \$1 in
+wait) wait ;;
+*) exit "\$1" ;;
+esac
+END
+
+# The host's face; other instances may come and go, so only what is ours and the page count.
+face() {
+	cat /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
+	ip -o link show | grep -cE ' (data0|mgmt0)'
+	pgrep -fc "$work/world.sh"
+	[[ ! -s $work/started ]] || ls -d "$(cat "$work/started")" 2>/dev/null
+	findmnt -rno TARGET | sort
+}
+
+# attempt SIGNAL WANTED-STATUS WHAT: 0 when the host looks as before and the exit status is the wanted one.
+attempt() {
+	local signal=$1 want=$2 before pid status i
+	shift 2
+	rm -f "$work/started"
+	before=$(face)
+	setsid env --default-signal=INT,TERM bash "$work/world.sh" "$@" >"$work/out" 2>&1 &
+	pid=$!
+	if [[ -n $signal ]]; then
+		for ((i = 0; i < 100; i++)); do
+			[[ ! -s $work/started ]] || break
+			sleep 0.05
+		done
+		if [[ $signal == inner ]]; then
+			kill -KILL "$(cat "$(cat "$work/started")/pid")"
+		else
+			kill "-$signal" -- "-$pid"
+		fi
+	fi
+	wait "$pid"
+	status=$?
+	for ((i = 0; i < 40; i++)); do # pages of a process that was just killed come back a moment later
+		[[ $(face) != "$before" ]] || break
+		sleep 0.05
+	done
+	[[ $status -eq $want && $(face) == "$before" && -s $work/started ]] && return
+	echo "exit status $status, expected $want; the host:"
+	diff <(echo "$before") <(face)
+	cat "$work/out"
+	return 1
+}
+
+# Another instance on this machine may have changed the page count meanwhile: a second attempt tells.
+try() {
+	local sentence=$1
+	shift
+	if attempt "$@" || attempt "$@"; then
+		passed=$((passed + 1)) && echo "ok      $sentence"
+	else
+		failed=$((failed + 1)) && echo "not ok  $sentence"
+	fi
+}
+
+try "success leaves nothing behind" '' 0 0
+try "a failure leaves nothing behind and keeps its exit status" '' 3 3
+try "Ctrl-C to the whole group leaves nothing behind" INT 143 wait
+try "a TERM to the whole group leaves nothing behind" TERM 143 wait
+try "kill -9 of everything inside leaves nothing behind" inner 1 wait
+
+echo "$passed passed, $failed failed, 0 skipped"
+((failed == 0))

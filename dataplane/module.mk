@@ -6,13 +6,15 @@ WORKER_SRCS := $(addprefix dataplane/,parse.c neighbour.c replay.c sessions.c li
 	gateway.c worker.c rx.c classify.c auth.c limit.c batch.c infer.c reply.c tx.c)
 WORKER_LIBS = $(RUN_LIBS) $(BASE_LIBS) -lbpf
 
-TESTS += test_replay test_pipeline
+TESTS += test_replay test_pipeline test_gateway
 test_replay_SRCS = tests/pipeline/test_replay.c dataplane/replay.c
 test_replay_LIBS = -lcmocka
 RIG_SRCS = tests/pipeline/rig.c tests/pipeline/rig_model.c dataplane/port_mem.c $(WORKER_SRCS) $(RUN_SRCS) \
 	$(BASE_SRCS)
 test_pipeline_SRCS = tests/pipeline/test_pipeline.c $(RIG_SRCS)
 test_pipeline_LIBS = -lcmocka $(WORKER_LIBS)
+test_gateway_SRCS = tests/pipeline/test_gateway.c $(RIG_SRCS)
+test_gateway_LIBS = -lcmocka $(WORKER_LIBS)
 
 # DPDK is linked statically, and only what we use: with the shared libraries EAL loads every driver of the
 # distribution at each start (150-260 ms), which a restart has no time for.
@@ -42,4 +44,4 @@ fuzz_parse_SRCS := tests/fuzz/fuzz_parse.c dataplane/parse.c dataplane/neighbour
 TESTS += test_workers
 test_workers_SRCS = tests/pipeline/test_workers.c $(RIG_SRCS)
 test_workers_LIBS = -lcmocka $(WORKER_LIBS)
-$(BUILD)/tests/test_pipeline: | $(BUILD)/models/risk.mrm
+$(BUILD)/tests/test_gateway: | $(BUILD)/models/risk.mrm

@@ -422,7 +422,8 @@ void rig_balance(struct rig *r)
 			drops += rig_count(r, (enum stats_counter)i);
 	for (int i = STATS_REPLY_RESULT; i <= STATS_REPLY_INTERNAL; i++)
 		replies += rig_count(r, (enum stats_counter)i);
-	assert_int_equal(rig_count(r, STATS_RX), rig_count(r, STATS_COMPLETED) +
+	assert_int_equal(rig_count(r, STATS_RX) + rig_count(r, STATS_GATEWAY),
+		rig_count(r, STATS_COMPLETED) +
 		rig_count(r, STATS_NEIGHBOUR) + rig_count(r, STATS_HANDED_OVER) + drops);
 	assert_int_equal(
 		rig_count(r, STATS_COMPLETED), replies + rig_count(r, STATS_DROP_REPLY_TX));

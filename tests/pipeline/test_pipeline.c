@@ -8,7 +8,6 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -692,71 +691,6 @@ static void a_neighbour_solicitation_is_answered(void **state)
 	assert_memory_equal(a + 78, ((uint8_t[]){2, 1, 2, 0, 0, 0, 0, 1}), 8);
 }
 
-/* ---- a real model ---- */
-
-enum { RISK_FEATURES = 30, RISK_ROWS = 100, NPY_HEADER = 128 };
-
-static int file_near_test(const char *name)
-{
-	char path[PATH_MAX + 64];
-	ssize_t n = readlink("/proc/self/exe", path, PATH_MAX);
-
-	assert_true(n > 0);
-	path[n] = 0;
-	snprintf(strrchr(path, '/'), 64, "/../models/%s", name);
-	return open(path, O_RDONLY | O_CLOEXEC);
-}
-
-static void the_risk_model_answers_over_the_wire_as_the_engine_does_alone(void **state)
-{
-	static uint8_t image[1 << 20];
-	static float rows[RISK_ROWS][RISK_FEATURES];
-	struct rig *r = *state;
-	struct rig_client c;
-	struct rig_reply got;
-	const struct live_model *m;
-	uint8_t f[RIG_FRAME], a[RIG_FRAME];
-	void *memory;
-	struct run *run;
-	int in = file_near_test("risk.mrm"), npy = open("models/zoo/risk/heldout_x.npy", O_RDONLY);
-	ssize_t n = read(in, image, sizeof(image));
-
-	if (in < 0 || npy < 0)
-		skip(); /* not run from the top of the tree */
-	assert_true(n > 0);
-	assert_true(pread(npy, rows, sizeof(rows), NPY_HEADER) == sizeof(rows));
-	close(in);
-	close(npy);
-	rig_model(r, 1, 2, fd_sealed_copy("risk", image, (size_t)n, NULL));
-	m = r->models.entries[1].current;
-	assert_int_equal(m->row_in_bytes, sizeof(rows[0]));
-	memory = aligned_alloc(64, (run_bytes(m->model, 1) + 63) & ~(size_t)63);
-	run = run_init(memory, m->model, 1);
-	rig_session(r, &c, 0x1001, 0, false);
-	for (int i = 0; i < RISK_ROWS; i += 20) {
-		for (int k = i; k < i + 20; k++) { /* a burst of 20, one row each */
-			struct wire_request q = question("risk");
-			size_t bytes = rig_request(&c, f, &q, rows[k], sizeof(rows[k]));
-
-			assert_true(port_mem_put(r->port, f, bytes));
-		}
-		worker_poll(r->worker);
-		for (int k = i; k < i + 20; k++) {
-			const void *row = rows[k];
-			float alone, *wire = (float *)got.rows;
-			void *out = &alone;
-
-			run_start(run, 1, &row, &out);
-			assert_int_equal(run_step(run, UINT64_MAX), 1);
-			assert_true(rig_open(&c, a, port_mem_get(r->port, a), &got));
-			assert_int_equal(got.reply.status, WIRE_RESULT);
-			assert_true(fabsf(*wire - alone) < 1e-5f);
-			assert_true(alone >= 0 && alone <= 1);
-		}
-	}
-	free(memory);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -815,8 +749,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_tagged_ping_is_answered_with_its_tag, set_up,
 			tear_down),
 		cmocka_unit_test_setup_teardown(a_neighbour_solicitation_is_answered, set_up,
-			tear_down),
-		cmocka_unit_test_setup_teardown(the_risk_model_answers_over_the_wire_as_the_engine_does_alone, set_up,
 			tear_down),
 	};
 

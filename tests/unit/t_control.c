@@ -40,7 +40,8 @@ static void answer(struct t_control *t, SSL *ssl, const char *request)
 	getsockname(t->udp_fd, (struct sockaddr *)&a, &n);
 	if (t->refuse || !strstr(request, "Authorization: Bearer sesame\r\n")) {
 		status = "401 Unauthorized";
-		strcpy(body, "{\"error\": {\"message\": \"no such key\", \"code\": \"invalid_api_key\"}}");
+		snprintf(body, sizeof(body), "%s",
+			"{\"error\": {\"message\": \"no such key\", \"code\": \"invalid_api_key\"}}");
 	} else if (strncmp(request, "POST /v1/sessions HTTP/1.1\r\n", 28) == 0) {
 		status = "201 Created";
 		snprintf(body, sizeof(body), session_format, ntohs(a.sin_port), t->ttl_s,
@@ -48,7 +49,8 @@ static void answer(struct t_control *t, SSL *ssl, const char *request)
 		t->issued++;
 	} else if (strstr(request, "POST /v1/sessions/00112233445566aa/renew ") == request) {
 		status = "200 OK";
-		strcpy(body, "{\"session_id\": \"00112233445566aa\", \"expires_in_s\": 3600}");
+		snprintf(body, sizeof(body), "%s",
+			"{\"session_id\": \"00112233445566aa\", \"expires_in_s\": 3600}");
 		t->renewed++;
 	} else if (strstr(request, "DELETE /v1/sessions/00112233445566aa ") == request) {
 		status = "204 No Content";

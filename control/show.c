@@ -265,7 +265,9 @@ json_t *show_limits(struct control *ctl)
 	struct session_list l = {ctl, json_array(), 0};
 
 	subscribers_each(ctl, add_limit, &l);
-	return json_pack("{s:I, s:s, s:o}", "slots", (json_int_t)limits_table_slots(ctl), "kind",
+	/* at_ns goes with units_admitted: two answers make a rate, whatever the way here took. */
+	return json_pack("{s:I, s:I, s:s, s:o}", "at_ns", (json_int_t)clock_now_ns(), "slots",
+		(json_int_t)limits_table_slots(ctl), "kind",
 		limits_table_is_memfd(ctl) ? "memfd" : "bpf map", "subscribers", l.list);
 }
 

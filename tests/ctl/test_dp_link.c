@@ -321,7 +321,7 @@ static void it_is_ready_only_when_every_worker_polls(void **state)
 static void a_command_is_answered_once_with_its_result(void **state)
 {
 	struct control *ctl = *state;
-	int first = 99, second = 99;
+	static int first = 99, second = 99; /* tear_down fails what is still pending */
 	struct mailbox_message m;
 
 	attach(ctl);
@@ -345,7 +345,7 @@ static void a_command_is_answered_once_with_its_result(void **state)
 static void a_silent_peer_is_a_timeout_and_a_lost_one_a_reset(void **state)
 {
 	struct control *ctl = *state;
-	int result = 99, other_result = 99;
+	static int result = 99, other_result = 99; /* as above */
 
 	attach(ctl);
 	assert_int_equal(dp_link_command(ctl, CMD_SESSION_ADD, 1, 0, record, &result), 0);
@@ -367,7 +367,8 @@ static void a_silent_peer_is_a_timeout_and_a_lost_one_a_reset(void **state)
 static void a_full_ring_is_said_and_nothing_is_lost(void **state)
 {
 	struct control *ctl = *state;
-	int results[600], sent = 0;
+	static int results[600]; /* as above */
+	int sent = 0;
 
 	attach(ctl);
 	while (sent < 600 && !dp_link_command(ctl, CMD_SESSION_ADD, 1, 0, record, &results[sent]))

@@ -46,7 +46,9 @@ obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out $(BUILD)/gen/%,$(1))) \
 fileflags = $(CFLAGS_$(firstword $(subst /, ,$(1)))) $(if $(filter-out $(firstword $(subst /, ,$(1))),\
 	$(patsubst %/,%,$(dir $(1)))),$(CFLAGS_$(patsubst %/,%,$(dir $(1))))) $(CFLAGS_$(1))
 
-$(BUILD)/obj/%.o: %.c Makefile
+# An object follows its source, the Makefile and its folder's module.mk (flags).
+.SECONDEXPANSION:
+$(BUILD)/obj/%.o: %.c Makefile $$(wildcard $$(dir $$*)module.mk)
 	@mkdir -p $(@D)
 	$(call say,CC,$<)$(CC) $(CFLAGS) $(call fileflags,$<) -c $< -o $@
 

@@ -30,7 +30,7 @@ $(patsubst %.c,$(BUILD)/obj/%.o,$(filter models/compile/%,$(COMPILE_SRCS)) $(TOO
 	tests/models/test_engine.c) $(BUILD)/obj/gen/onnx/onnx.pb-c.o: | $(ONNX_GEN).h
 
 # The zoo's artifacts.
-ZOO := digits risk fraud
+ZOO := digits risk fraud churn ranker
 EXTRA += $(ZOO:%=$(BUILD)/models/%.mrm)
 $(BUILD)/models/%.mrm: models/zoo/%/model.onnx $(BUILD)/bin/millrace-model
 	@mkdir -p $(@D)
@@ -47,7 +47,7 @@ fuzz_onnx_LIBS = $(COMPILE_LIBS) $(RUN_LIBS)
 fuzz_artifact_SRCS = tests/fuzz/fuzz_artifact.c $(RUN_SRCS) dataplane/base/error.c
 fuzz_artifact_LIBS = $(RUN_LIBS)
 
-TEST_SCRIPTS += tests/models/test_onnx.sh tests/models/test_zoo.sh
+TEST_SCRIPTS += tests/models/test_onnx.sh tests/models/test_zoo.sh tests/models/test_exporters.sh
 
 MICRO += bench_gemm
 bench_gemm_SRCS = perf/micro/bench_gemm.c $(RUN_SRCS) $(BASE_SRCS)

@@ -22,3 +22,8 @@ MICRO += millrace-peer-udp
 MICRO += bench_load
 bench_load_SRCS = perf/micro/bench_load.c tests/ctl/t_artifact.c $(BASE_SRCS)
 bench_load_LIBS = $(BASE_LIBS)
+
+TESTS += test_loadgen
+test_loadgen_SRCS = tests/unit/test_loadgen.c $(addprefix perf/loadgen/,arrivals.c npy.c run.c sessions.c workload.c) \
+	dataplane/base/histogram.c $(filter-out %/client.c %/pending.c,$(CLIENT_SRCS)) $(CLIENT_BASE_SRCS)
+test_loadgen_LIBS = -lcmocka $(CLIENT_LIBS)

@@ -35,6 +35,7 @@ rig_config() {
 	https:
 	  listen: "$MR_SERVER_MGMT:8443"
 	  sessions_per_subscriber: $RIG_SESSIONS
+	  data_networks: ["${MR_SERVER_DATA%.*}.0/24"]
 	license:
 	  keys: ["$MR_WORK/vendor/license-public.pem"]
 	END

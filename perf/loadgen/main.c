@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * millrace-bench: enrol, load, measure, report. Exit 0 when every request was answered (and right,
- * where --expect says what is right), 1 when not, 2 for wrong usage.
+ * millrace-bench: enrol, load, measure, report. Exit 0 when every request was answered (where --expect
+ * says what is right: with a result, and that one), 1 when not, 2 for wrong usage.
  */
 #include <errno.h>
 #include <sched.h>
@@ -97,7 +97,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "millrace-bench: %s\n", err.text);
 	else if (o.summary)
 		report_summary(&report, &workload);
-	rc = rc || report.unanswered || workload.wrong || !report.answered;
+	rc = rc || report.unanswered || workload.wrong || !report.answered ||
+	     (o.expect && report.status[WIRE_RESULT] != report.answered);
 	workload_uninit(&workload);
 	return rc;
 }

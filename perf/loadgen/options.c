@@ -39,17 +39,17 @@ static const struct option_row table[] = {
 	{"atol", REAL, AT(atol), 0, 1, "1e-5", "absolute tolerance of --expect"},
 	{"labels", TEXT, AT(labels), 0, 0, NULL, "classes (.npy): accuracy over distinct rows"},
 	{"rows-per-request", U32, AT(rows_per_request), 1, 1024, "1", "rows in one datagram"},
-	{"count", U64, AT(count), 0, 1e12, "0", "requests to send"},
-	{"seconds", REAL, AT(seconds), 0, 86400, "0", "or: seconds to send for"},
+	{"count", U64, AT(count), 0, 1e12, "0", "requests to send; 0: no limit"},
+	{"seconds", REAL, AT(seconds), 0, 86400, "0", "seconds to send for; 0: until --count"},
 	{"warmup", U64, AT(warmup), 0, 1e9, "0", "first requests that are not measured"},
-	{"rate", REAL, AT(rate), 0, 1e9, "0", "open loop: requests a second"},
+	{"rate", REAL, AT(rate), 0, 1e9, "0", "open loop: requests a second; 0: closed loop"},
 	{"poisson", FLAG, AT(poisson), 0, 0, NULL, "open loop: exponential gaps, not constant"},
 	{"window", U32, AT(window), 1, 65536, "64", "closed loop: requests outstanding"},
 	{"attempts", U32, AT(attempts), 1, 16, "6", "times a request is sent at most"},
 	{"timeout-ms", U32, AT(timeout_ms), 1, 60000, "100", "before the first retry; doubles"},
 	{"sleep", FLAG, AT(sleep), 0, 0, NULL, "udp: sleep while waiting instead of spinning"},
 	{"preseal", FLAG, AT(preseal), 0, 0, NULL, "seal all requests before the clock starts"},
-	{"core", CORE, AT(core), -1, 1023, "-1", "CPU to run on"},
+	{"core", CORE, AT(core), -1, 1023, "-1", "CPU to run on; -1: any"},
 	{"seed", U64, AT(seed), 0, 1e18, "1", "of random rows, order and arrivals"},
 	{"json", TEXT, AT(json), 0, 0, NULL, "write the report there"},
 	{"summary", FLAG, AT(summary), 0, 0, NULL, "end with one line: millrace: answered ..."},
@@ -162,7 +162,11 @@ int options_parse(struct options *o, int argc, char **argv, struct error *err)
 
 void options_help(void)
 {
-	printf("millrace-bench: load generator and reference client\n\n");
+	printf("millrace-bench: load generator and reference client\n\n"
+	       "  closed loop: millrace-bench --url HOST:PORT --ca FILE --model NAME --seconds 10\n"
+	       "  open loop:   ... --rate 100000 --poisson   (latency counts from when each was due)\n\n"
+	       "Rate and latency speak of results; refusals and losses are counted apart. Exit 0: every\n"
+	       "request was answered, and as --expect says; 1: not so; 2: wrong usage.\n\n");
 	for (int i = 0; i < ROWS; i++) {
 		printf("  --%-17s %s%s%s%s\n", table[i].name, table[i].help,
 			table[i].fallback ? " [" : "", table[i].fallback ? table[i].fallback : "",

@@ -59,7 +59,7 @@ void report_table(const struct run_report *r, const struct options *o, const str
 	if (accuracy >= 0)
 		printf("  %-22s %12.4f   over %" PRIu64 " distinct rows\n", "accuracy", accuracy,
 			distinct);
-	printf("  %-22s %12.0f\n", "requests/s", per_second(r));
+	printf("  %-22s %12.0f\n", "results/s", per_second(r));
 	printf("  latency us             min %.2f  mean %.2f  p50 %.2f  p99 %.2f  p99.9 %.2f  max %.2f\n",
 		r->min_us, r->mean_us, us(r, 50), us(r, 99), us(r, 99.9), r->max_us);
 }

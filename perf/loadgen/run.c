@@ -177,7 +177,8 @@ static void complete(struct run *run, uint64_t i, struct slot *slot, uint64_t no
 		workload_check(run->w, i, rows);
 	while (run->oldest < run->next && run->slots[run->oldest & run->mask].state == SLOT_FREE)
 		run->oldest++;
-	if (i < run->o->warmup)
+	/* A refusal is quick and is no work done: it counts as answered, never as speed. */
+	if (i < run->o->warmup || reply->status != WIRE_RESULT)
 		return;
 	histogram_record(run->r->latency_ns, ns);
 	run->r->measured++;
@@ -256,13 +257,15 @@ static int receive(struct run *run)
 static int retry(struct run *run, uint64_t i, struct slot *slot, uint64_t now)
 {
 	struct datagram d;
+	int sent;
 
 	/* The stage's last place is free whenever a sweep runs: it runs after a complete flush. */
 	d = make(run, i, TRANSPORT_BURST - 1, false);
 	slot->due_tsc = now + (run->timeout_tsc << slot->attempts);
 	slot->attempts++;
-	run->r->retries++;
-	return run->t->ops->send(run->t, &d, 1) < 0 ? -EIO : 0;
+	sent = run->t->ops->send(run->t, &d, 1); /* none taken: lost like one that the network dropped */
+	run->r->retries += sent > 0;
+	return sent < 0 ? sent : 0;
 }
 
 /* A retry takes a newer counter than every pre-sealed request, which would push those out of the

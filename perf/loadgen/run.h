@@ -22,7 +22,7 @@ struct run_report {
 	uint64_t late;             /* answers to requests already answered */
 	uint64_t refused[CHANNEL_VERDICTS]; /* datagrams that failed a check, by reason */
 	uint64_t unknown;          /* datagrams of no session of ours, or with impossible content */
-	uint64_t measured;         /* answered after the warm-up */
+	uint64_t measured;         /* results after the warm-up: what rate and latency speak of */
 	double seconds;            /* from the first measured send to the last answer */
 	uint64_t latency_ns[HISTOGRAM_BUCKETS];
 	double min_us, max_us, mean_us;

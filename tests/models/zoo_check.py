@@ -27,11 +27,23 @@ def tool(*arguments, ok=True):
     return done
 
 
-def answers(model, rows, folder, *options):
+def answers(model, rows, folder, *options, outputs=1):
+    """The first output's array, or with outputs > 1 a list of all."""
     np.save(os.path.join(folder, "in.npy"), rows)
-    out = os.path.join(folder, "out.npy")
-    tool("run", model, os.path.join(folder, "in.npy"), "-o", out, *options)
-    return np.load(out)
+    out = [os.path.join(folder, f"out{i}.npy") for i in range(outputs)]
+    tool("run", model, os.path.join(folder, "in.npy"), *(word for path in out for word in ("-o", path)), *options)
+    return [np.load(path) for path in out] if outputs > 1 else np.load(out[0])
+
+
+def accuracy(got, labels):
+    guess = got.argmax(axis=1) if got.shape[1] > 1 else (got[:, 0] > 0.5)
+    return float((guess == labels).mean())
+
+
+def recall_at_10(items, history, wanted):
+    """Share of rows whose wanted item is among the first ten that the history does not hold."""
+    fresh = ([i for i in row if i not in known][:10] for row, known in zip(items, history))
+    return float(np.mean([item in row for row, item in zip(fresh, wanted)]))
 
 
 def zoo_model_equals_torch_and_its_card(name, folder):
@@ -49,12 +61,28 @@ def zoo_model_equals_torch_and_its_card(name, folder):
     labels_file = os.path.join(path, "heldout_y.npy")
     if not os.path.exists(labels_file):
         return
-    labels = np.load(labels_file)
-    guess = got.argmax(axis=1) if got.shape[1] > 1 else (got[:, 0] > 0.5)
-    accuracy = float((guess == labels).mean())
     with open(os.path.join(path, "card.md"), encoding="utf-8") as card:
         stated = float(re.search(r"held-out accuracy: ([0-9.]+)", card.read()).group(1))
-    assert abs(accuracy - stated) < 5e-5, f"accuracy {accuracy}, the card says {stated}"
+    measured = accuracy(got, np.load(labels_file))
+    assert abs(measured - stated) < 5e-5, f"accuracy {measured}, the card says {stated}"
+
+
+def recommender_equals_torch_and_its_card(name, folder):
+    """Scores as torch's; items as its wherever no two scores are near enough to change places; recall as stated."""
+    path = os.path.join(ZOO, name)
+    rows, wanted, scores, items = (np.load(os.path.join(path, f"{n}.npy")) for n in (
+        "heldout_x", "heldout_y", "expected", "expected_items"))
+    for backend in BACKENDS:
+        got = answers(os.path.join(path, "model.onnx"), rows, folder, "--backend", backend, outputs=2)
+        np.testing.assert_allclose(got[0], scores, rtol=1e-4, atol=1e-5)
+        gap = np.abs(np.diff(scores, axis=1, prepend=np.inf, append=-np.inf))
+        clear = np.minimum(gap[:, :-1], gap[:, 1:]) > 1e-4
+        clear[:, -1] = False  # the one behind it is not known
+        assert (got[1] == items)[clear].all()
+    with open(os.path.join(path, "card.md"), encoding="utf-8") as card:
+        stated = float(re.search(r"held-out recall@10: ([0-9.]+)", card.read()).group(1))
+    measured = recall_at_10(got[1], rows, wanted)
+    assert abs(measured - stated) < 2.5e-3, f"recall {measured}, the card says {stated}"
 
 
 class Network:
@@ -264,7 +292,7 @@ def wrong_expected_output_is_a_fail(folder):
 
 
 def main():
-    checks = [(zoo_model_equals_torch_and_its_card, n) for n in ("digits", "risk", "fraud")]
+    checks = [(zoo_model_equals_torch_and_its_card, n) for n in ("digits", "risk", "fraud", "churn", "ranker")]
     checks += [(f,) for f in (random_networks_equal_numpy, refusals_name_their_cause,
                               signatures_bind_the_artifact, npy_files_that_do_not_fit_are_refused,
                               readme_lists_exactly_the_operators_the_compiler_takes,

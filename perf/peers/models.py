@@ -1,0 +1,90 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+# Write the bench models (seeded random weights, no meaning) into a folder: what perf/models.sh measures beside the zoo.
+import os
+import sys
+
+import onnx
+import torch
+from onnx import TensorProto, helper
+from torch import nn
+
+SEED = 20
+IDENTITY = "identity.onnx"
+
+
+def mlp(*widths):
+    layers = []
+    for k, n in zip(widths, widths[1:]):
+        layers += [nn.Linear(k, n), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def lenet():
+    """LeNet-5 as it is written today: 28 x 28 pixels, ReLU, max pooling."""
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10))
+
+
+class Layer(nn.Module):
+    """A pre-norm transformer encoder layer whose batch dimension stays the first everywhere."""
+
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x):
+        tokens, width = x.shape[1:]
+        parts = self.qkv(self.norm1(x)).split(width, dim=2)
+        q, k, v = (p.reshape(-1, tokens, self.heads, width // self.heads).transpose(1, 2) for p in parts)
+        weights = torch.softmax(q @ k.transpose(2, 3) * (width // self.heads) ** -0.5, dim=-1)
+        x = x + self.out((weights @ v).transpose(1, 2).reshape(-1, tokens, width))
+        return x + self.down(nn.functional.gelu(self.up(self.norm2(x))))
+
+
+class Encoder(nn.Module):
+    """Two layers, 128 wide, 16 tokens of 128 features in, their mean out."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(Layer(128, 4), Layer(128, 4))
+
+    def forward(self, x):
+        return self.layers(x).mean(dim=1)
+
+
+MODELS = {
+    "mlp256": (lambda: mlp(256, 256, 256, 10), (256,)),
+    "mnist": (lambda: mlp(784, 512, 256, 10), (784,)),
+    "mlp1024": (lambda: mlp(1024, 1024, 1024, 1024), (1024,)),
+    "lenet": (lenet, (1, 28, 28)),
+    "encoder": (Encoder, (16, 128)),
+}
+
+
+def identity():
+    """What the peer's binding costs: one operator that does nothing, any number of rows and columns."""
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["rows", "columns"]) for n in "xy"]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "identity", values[:1], values[1:])
+    return helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 13)])
+
+
+def main():
+    folder = sys.argv[1]
+    os.makedirs(folder, exist_ok=True)
+    torch.set_num_threads(1)
+    for name, (build, shape) in MODELS.items():
+        torch.manual_seed(SEED)
+        torch.onnx.export(
+            build().eval(), torch.zeros(1, *shape), os.path.join(folder, f"{name}.onnx"), opset_version=13,
+            input_names=["x"], output_names=["y"], dynamic_axes={"x": {0: "batch"}, "y": {0: "batch"}})
+    onnx.save(identity(), os.path.join(folder, IDENTITY))
+
+
+if __name__ == "__main__":
+    main()

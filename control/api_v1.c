@@ -319,6 +319,25 @@ static bool take_body(struct http_call *call, struct ip_addr *source)
 	return ok;
 }
 
+/* Another address than the TLS peer's is taken on the subscriber's word, and answers go there: only where
+ * the operator said his subscribers are, so that nobody is made to receive what he did not ask for. */
+static bool may_use_address(struct http_call *call, const struct ip_addr *source)
+{
+	const struct config *c = call->ctl->config;
+	char text[IP_TEXT_BYTES];
+
+	if (memcmp(source, &call->peer, sizeof(*source)) == 0)
+		return true;
+	for (uint32_t i = 0; i < c->https.data_networks_count; i++)
+		if (ip_in_network(source, c->https.data_networks[i]) == 1)
+			return true;
+	ip_format(source, text);
+	http_reply_error(call->req, 403, "source_not_allowed",
+		"data_address %s is not the address you connect from, and the appliance allows others only in "
+		"its https.data_networks: connect from %s, or have the operator add its network", text, text);
+	return false;
+}
+
 static bool may_have_session(struct http_call *call, const struct subscriber *sub)
 {
 	struct error err = {0};
@@ -342,7 +361,8 @@ static void session_create(struct http_call *call)
 	struct issue *is;
 	int rc;
 
-	if (!api_v1_authenticate(call, &sub) || !may_have_session(call, &sub) || !take_body(call, &source))
+	if (!api_v1_authenticate(call, &sub) || !may_have_session(call, &sub) || !take_body(call, &source) ||
+		!may_use_address(call, &source))
 		return;
 	is = calloc(1, sizeof(*is));
 	if (!is) {

@@ -3,6 +3,8 @@
  * session. The request joins the same pipeline as a datagram: same plan, same limiter, same answers.
  */
 #include <errno.h>
+#include <float.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +72,8 @@ static int put_number(struct cursor *c, const json_t *v)
 	     c->next % c->elements * wire_dtype_bytes(c->dtype);
 	c->next++;
 	if (c->dtype == WIRE_F32 && json_is_number(v)) {
+		if (fabs(json_number_value(v)) > (double)FLT_MAX)
+			return -ERANGE;
 		memcpy(at, &(float){(float)json_number_value(v)}, 4);
 		return 0;
 	}
@@ -198,7 +202,7 @@ static json_t *number_at(const uint8_t *at, uint32_t dtype)
 	memcpy(&v, at, wire_dtype_bytes(dtype));
 	switch (dtype) {
 	case WIRE_F32:
-		return json_real((double)v.f);
+		return isfinite(v.f) ? json_real((double)v.f) : json_null(); /* JSON has no NaN */
 	case WIRE_I32:
 		return json_integer(v.i);
 	case WIRE_I64:
@@ -261,6 +265,8 @@ static void reply_refusal(struct infer *in, const struct gateway_answer *a)
 		[WIRE_INTERNAL] = {500, "internal", "the dataplane gave no answer"},
 	};
 
+	if (a->retry_after_us)
+		http_reply_retry_after(in->req, a->retry_after_us);
 	http_reply_error(in->req, by_status[a->status].http, by_status[a->status].code, "%s%s",
 		by_status[a->status].text, a->retry_after_us ? "; try again later" : "");
 }

@@ -220,6 +220,23 @@ static char *make_line(const struct audit *a, const char *actor, const char *act
 	return text;
 }
 
+/* All of it or nothing: half a line would break the chain for everything after it. -1 with errno. */
+static int append(struct audit *a, const char *line, size_t n)
+{
+	off_t end = lseek(a->fd, 0, SEEK_END);
+	ssize_t done = end < 0 ? -1 : write(a->fd, line, n);
+	int why = done < 0 ? errno : ENOSPC;
+
+	if (done == (ssize_t)n && !fdatasync(a->fd))
+		return 0;
+	if (done == (ssize_t)n)
+		why = errno;
+	if (end >= 0 && ftruncate(a->fd, end))
+		log_error("audit log %s: %s", a->path, strerror(errno));
+	errno = why;
+	return -1;
+}
+
 void audit_write(struct control *ctl, const char *actor, const char *action, const char *subject,
 	bool dry_run, const char *outcome)
 {
@@ -237,9 +254,11 @@ void audit_write(struct control *ctl, const char *actor, const char *action, con
 		return;
 	}
 	line[n] = '\n'; /* over the terminator: one write, so a line is whole or unfinished */
-	if (write(a->fd, line, n + 1) != (ssize_t)(n + 1) || fdatasync(a->fd))
-		log_error("audit log %s: %s", a->path, strerror(errno));
-	hash_line(line, n, a->head);
-	a->seq++;
+	if (append(a, line, n + 1)) { /* the disk is full: what happened is at least in our own log */
+		log_error("audit log %s: %s; not written: %.*s", a->path, strerror(errno), (int)n, line);
+	} else {
+		hash_line(line, n, a->head);
+		a->seq++;
+	}
 	free(line);
 }

@@ -47,6 +47,10 @@ struct config {
 	struct {
 		const char *listen, *certificate, *key;
 		uint32_t session_ttl_s, sessions_per_subscriber;
+		const char **data_networks; /* where a data address other than the TLS peer's may lie */
+		uint32_t data_networks_count;
+		const char **operator_networks; /* who reads /metrics and the dashboard, besides this host */
+		uint32_t operator_networks_count;
 	} https;
 	struct {
 		const char *file;

@@ -13,6 +13,7 @@
 #include "abi/xdp_maps.h"
 #include "control/config_check.h"
 #include "control/config_options.h"
+#include "control/ip_text.h"
 
 bool config_ip(const char *text, struct ip_addr *out)
 {
@@ -340,6 +341,21 @@ static int check_port(const struct config *c, const struct doc *d, uint32_t p, s
 	return check_address(c, d, p, err);
 }
 
+static int check_networks(const struct doc *d, const char *key, const char *const *list, uint32_t n,
+	struct error *err)
+{
+	static const struct ip_addr any;
+
+	for (uint32_t i = 0; i < n; i++) {
+		char path[DOC_PATH_BYTES];
+
+		snprintf(path, sizeof(path), "https.%s[%u]", key, i);
+		if (ip_in_network(&any, list[i]) < 0)
+			return at(d, path, "not a network like 10.77.0.0/24 or fd77::/64: ", list[i], err);
+	}
+	return 0;
+}
+
 int config_check_meaning(const struct config *c, const struct doc *d, struct error *err)
 {
 	struct ip_addr ip;
@@ -359,6 +375,10 @@ int config_check_meaning(const struct config *c, const struct doc *d, struct err
 		return at(d, "https.listen", "must be ADDRESS:PORT: ", c->https.listen, err);
 	if (!c->https.certificate[0] != !c->https.key[0])
 		return at(d, "https.certificate", "certificate and key go together", "", err);
+	rc = check_networks(d, "data_networks", c->https.data_networks, c->https.data_networks_count, err);
+	if (!rc)
+		rc = check_networks(d, "operator_networks", c->https.operator_networks,
+			c->https.operator_networks_count, err);
 	for (uint32_t p = 0; !rc && p < c->ports_count; p++) {
 		rc = check_port(c, d, p, err);
 		workers += c->ports[p].queues;

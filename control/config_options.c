@@ -59,6 +59,8 @@ const struct option config_options[] = {
 	{SECTION_HTTPS, "key", OPTION_STRING, AT(https.key), .max = 200, .fallback = ""},
 	{SECTION_HTTPS, "session_ttl_s", OPTION_U32, AT(https.session_ttl_s), .min = 1, .max = 86400, .fallback = "3600"},
 	{SECTION_HTTPS, "sessions_per_subscriber", OPTION_U32, AT(https.sessions_per_subscriber), .min = 1, .max = SESSION_MAX_CAPACITY, .fallback = "16"},
+	{SECTION_HTTPS, "data_networks", OPTION_STRINGS, AT(https.data_networks), COUNT(https.data_networks), .max = CONFIG_MAX_LIST, .fallback = ""},
+	{SECTION_HTTPS, "operator_networks", OPTION_STRINGS, AT(https.operator_networks), COUNT(https.operator_networks), .max = CONFIG_MAX_LIST, .fallback = ""},
 
 	{SECTION_LICENSE, "file", OPTION_STRING, AT(license.file), .max = 200, .fallback = ""},
 	{SECTION_LICENSE, "keys", OPTION_STRINGS, AT(license.keys), COUNT(license.keys), .max = CONFIG_MAX_LIST, .fallback = ""},

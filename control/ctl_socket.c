@@ -204,6 +204,9 @@ static void handle_line(struct conn *c, const char *line, size_t n)
 	snprintf(p->rq.actor, sizeof(p->rq.actor), "%s", c->actor);
 	rc = ctl_line_parse(&p->rq, line, n, &err);
 	if (rc) {
+		if (p->rq.command && p->rq.command->mutates)
+			audit_write(p->rq.ctl, p->rq.actor, p->rq.command->name, p->rq.subject,
+				p->rq.dry_run, err.text);
 		send_refusal(c, p->rq.id, rc, &err);
 		ctl_request_clear(&p->rq);
 		free(p);

@@ -32,13 +32,33 @@ static void finish(struct control *ctl, struct pending *p, int result)
 		done.acked(result, done.arg);
 }
 
+const char *dp_link_refusal(const struct control *ctl)
+{
+	return ctl->link->refusal;
+}
+
+/* The sentence that came with an error, copied out of shared memory and made printable. */
+static void take_refusal(struct dp_link *l, const struct mailbox_message *m)
+{
+	l->refusal[0] = 0;
+	if (!m->result || m->b >= MAILBOX_REFUSALS)
+		return;
+	memcpy(l->refusal, l->mailbox->refusals[m->b], sizeof(l->refusal));
+	l->refusal[sizeof(l->refusal) - 1] = 0;
+	for (char *p = l->refusal; *p; p++)
+		if (*p < 0x20 || *p > 0x7e)
+			*p = '?';
+}
+
 static void take_ack(struct control *ctl, const struct mailbox_message *m)
 {
 	struct dp_link *l = ctl->link;
 
 	for (uint32_t i = 0; m->seq && i < LINK_PENDING; i++)
 		if (l->pending[i].seq == m->seq) {
+			take_refusal(l, m);
 			finish(ctl, &l->pending[i], m->result > 0 ? -EPROTO : m->result);
+			l->refusal[0] = 0;
 			return;
 		}
 	log_debug("acknowledgement of a command nobody waits for (result %d)", m->result);

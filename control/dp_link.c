@@ -161,6 +161,12 @@ static void lost(struct control *ctl, const char *why)
 	evtimer_add(ctl->link->retry, &tv);
 }
 
+void dp_link_reattach(struct control *ctl, const char *why)
+{
+	if (ctl->link->sock >= 0)
+		lost(ctl, why);
+}
+
 static void attached(struct control *ctl)
 {
 	dp_link_set_state(ctl, DP_ATTACHED);

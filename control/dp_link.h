@@ -28,5 +28,10 @@ uint64_t dp_link_counter(const struct control *ctl, enum stats_counter c);
  * -ECONNRESET when the dataplane goes away. -ENOTCONN / -EAGAIN (ring full): not sent. */
 int dp_link_command(struct control *ctl, enum mailbox_command cmd, uint64_t a, uint64_t b,
 	void (*acked)(int result, void *arg), void *arg);
+/* Within `acked`: why the dataplane refused, one printable line; "" = it gave no reason. */
+const char *dp_link_refusal(const struct control *ctl);
+/* What the dataplane holds is in doubt (a command was not acknowledged in time): attach anew and let it
+ * say. Pending commands end with -ECONNRESET. */
+void dp_link_reattach(struct control *ctl, const char *why);
 /* Offer an artifact's descriptor (before CMD_MODEL_STAGE names its number). 0 or -ENOTCONN. */
 int dp_link_offer_artifact(struct control *ctl, int fd, const struct link_artifact *a);

@@ -41,6 +41,7 @@ struct dp_link {
 	uint64_t next_seq;
 	struct pending pending[LINK_PENDING];
 	uint32_t n_pending;
+	char refusal[MAILBOX_REFUSAL_BYTES]; /* of the acknowledgement being delivered */
 	uint64_t licence_sent_ns, licence_refresh_ns;
 	struct link_artifact peer[LINK_MAX_ARTIFACTS];
 	uint32_t n_peer;

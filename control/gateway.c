@@ -77,6 +77,14 @@ static uint32_t free_slots(const struct gateway *g)
 	return n;
 }
 
+/* Slots an earlier control left are answered to nobody: free again once the worker has written. */
+static void reclaim(struct gateway *g)
+{
+	for (uint32_t i = 0; i < GATEWAY_SLOTS; i++)
+		if (!g->uses[i].job && state_of(&g->region->slots[i]) == GATEWAY_ANSWERED)
+			set_state(&g->region->slots[i], GATEWAY_FREE);
+}
+
 /* ---- submit ---------------------------------------------------------------------------------- */
 
 static void fill(struct gateway *g, struct gateway_slot *slot, const struct model_entry *m,
@@ -142,6 +150,7 @@ int gateway_infer(struct control *ctl, uint32_t subscriber, const struct model_e
 			gateway_max_rows(m));
 	if (dp_link_state(ctl) != DP_READY)
 		return error_set(err, -EAGAIN, "the dataplane is not ready");
+	reclaim(g);
 	if (free_slots(g) < (rows + per_slot - 1) / per_slot)
 		return error_set(err, -EAGAIN, "too many requests over HTTPS are under way");
 	job = calloc(1, sizeof(*job) + (size_t)rows * m->header.row_out_bytes);
@@ -250,14 +259,6 @@ static void on_poll(evutil_socket_t fd, short what, void *arg)
 
 /* ---- region ---------------------------------------------------------------------------------- */
 
-/* Slots an earlier control left: answered ones are free, submitted ones become so when answered. */
-static void reclaim(struct gateway *g)
-{
-	for (uint32_t i = 0; i < GATEWAY_SLOTS; i++)
-		if (!g->uses[i].job && state_of(&g->region->slots[i]) == GATEWAY_ANSWERED)
-			set_state(&g->region->slots[i], GATEWAY_FREE);
-}
-
 int gateway_adopt(struct control *ctl, int fd, struct error *err)
 {
 	struct gateway *g = ctl->gateway;
@@ -272,7 +273,7 @@ int gateway_adopt(struct control *ctl, int fd, struct error *err)
 	if (rc)
 		return error_prefix(err, "gateway");
 	h = map;
-	if (bytes < sizeof(struct gateway_region) || h->magic != GATEWAY_MAGIC ||
+	if (bytes != sizeof(struct gateway_region) || h->magic != GATEWAY_MAGIC ||
 		h->version != GATEWAY_VERSION || h->slots != GATEWAY_SLOTS) {
 		munmap(map, bytes);
 		return error_set(err, -EPROTO, "the dataplane's gateway is of another version");
@@ -286,7 +287,6 @@ int gateway_adopt(struct control *ctl, int fd, struct error *err)
 	close(g->fd);
 	g->region = map;
 	g->fd = rc;
-	reclaim(g);
 	return 0;
 }
 

@@ -18,8 +18,8 @@ static const char *reason(int status)
 		const char *text;
 	} reasons[] = {{200, "OK"}, {201, "Created"}, {204, "No Content"}, {400, "Bad Request"},
 		{401, "Unauthorized"}, {403, "Forbidden"}, {404, "Not Found"}, {405, "Method Not Allowed"},
-		{413, "Content Too Large"}, {415, "Unsupported Media Type"}, {429, "Too Many Requests"}, {501, "Not Implemented"},
-		{503, "Service Unavailable"}};
+		{413, "Content Too Large"}, {415, "Unsupported Media Type"}, {429, "Too Many Requests"}, {500, "Internal Server Error"},
+		{501, "Not Implemented"}, {503, "Service Unavailable"}, {504, "Gateway Timeout"}};
 
 	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
 		if (reasons[i].status == status)
@@ -66,6 +66,14 @@ void http_reply_json(struct evhttp_request *req, int status, json_t *body)
 	http_reply_secret(req, status, text);
 }
 
+void http_reply_retry_after(struct evhttp_request *req, uint32_t us)
+{
+	char seconds[16];
+
+	snprintf(seconds, sizeof(seconds), "%u", us / 1000000 + 1);
+	header(req, "Retry-After", seconds);
+}
+
 static const char *error_type(int status)
 {
 	switch (status) {
@@ -100,10 +108,12 @@ void http_reply_error(struct evhttp_request *req, int status, const char *code, 
 		body = json_pack("{s:s}", "error", message);
 	if (status == 401)
 		header(req, "WWW-Authenticate", "Bearer realm=\"millrace\"");
-	if (status == 429)
-		header(req, "Retry-After", "10");
-	if (status == 503)
-		header(req, "Retry-After", "1");
+	if (!evhttp_find_header(evhttp_request_get_output_headers(req), "Retry-After")) {
+		if (status == 429)
+			header(req, "Retry-After", "10");
+		if (status == 503)
+			header(req, "Retry-After", "1");
+	}
 	http_reply_json(req, status, body);
 }
 

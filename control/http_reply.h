@@ -30,6 +30,8 @@ void http_reply_secret(struct evhttp_request *req, int status, char *text);
  * {"error": "text"}. 401 carries WWW-Authenticate, 429 and 503 Retry-After. */
 void http_reply_error(struct evhttp_request *req, int status, const char *code, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
+/* Retry-After in whole seconds, at least one, in place of http_reply_error()'s own. */
+void http_reply_retry_after(struct evhttp_request *req, uint32_t us);
 /* 405 with Allow. */
 void http_reply_method(struct evhttp_request *req, const char *allow);
 

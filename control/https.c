@@ -236,8 +236,38 @@ static struct bufferevent *on_accept(struct event_base *base, void *arg)
 
 /* -- routes ---------------------------------------------------------------------------------- */
 
+/* The connection comes from this host: loopback, or to one of our addresses from the same one. */
+static bool is_local(const struct http_call *call)
+{
+	const struct tls_conn *c = conn_of(call->req);
+	struct sockaddr_storage sa;
+	socklen_t n = sizeof(sa);
+	struct ip_addr own;
+
+	return c && getsockname(bufferevent_getfd(c->bev), (struct sockaddr *)&sa, &n) == 0 &&
+	       ip_from_sockaddr(&own, (struct sockaddr *)&sa) == 0 &&
+	       memcmp(&own, &call->peer, sizeof(own)) == 0;
+}
+
+/* Metrics name every subscriber and what he uses: not for other subscribers. False: an answer was given. */
+static bool for_operators(struct http_call *call)
+{
+	const struct config *c = call->ctl->config;
+
+	if (is_local(call))
+		return true;
+	for (uint32_t i = 0; i < c->https.operator_networks_count; i++)
+		if (ip_in_network(&call->peer, c->https.operator_networks[i]) == 1)
+			return true;
+	http_reply_error(call->req, 403, "forbidden",
+		"only from this host, or from a network in https.operator_networks");
+	return false;
+}
+
 static void route_metrics(struct http_call *call)
 {
+	if (!for_operators(call))
+		return;
 	if (evhttp_request_get_command(call->req) != EVHTTP_REQ_GET)
 		http_reply_method(call->req, "GET");
 	else
@@ -246,6 +276,8 @@ static void route_metrics(struct http_call *call)
 
 static void route_dashboard(struct http_call *call)
 {
+	if (!for_operators(call))
+		return;
 	if (evhttp_request_get_command(call->req) != EVHTTP_REQ_GET)
 		http_reply_method(call->req, "GET");
 	else

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "control/ip_text.h"
@@ -46,6 +47,30 @@ int ip_from_sockaddr(struct ip_addr *out, const struct sockaddr *sa)
 		return 0;
 	}
 	return -EAFNOSUPPORT;
+}
+
+int ip_in_network(const struct ip_addr *ip, const char *network)
+{
+	const char *slash = strchr(network, '/');
+	struct ip_addr net;
+	char text[IP_TEXT_BYTES];
+	unsigned int bits, whole;
+	uint8_t rest;
+	bool v4;
+
+	if (!slash || (size_t)(slash - network) >= sizeof(text) || !slash[1] || strlen(slash + 1) > 3 ||
+		strspn(slash + 1, "0123456789") != strlen(slash + 1))
+		return -EINVAL;
+	snprintf(text, sizeof(text), "%.*s", (int)(slash - network), network);
+	v4 = !strchr(text, ':');
+	bits = (unsigned int)strtoul(slash + 1, NULL, 10); /* three digits at most */
+	if (ip_parse(&net, text) || bits > (v4 ? 32 : 128))
+		return -EINVAL;
+	bits += v4 ? 96 : 0;
+	whole = bits / 8;
+	rest = (uint8_t)(0xff00 >> bits % 8);
+	return memcmp(ip->bytes, net.bytes, whole) == 0 &&
+	       (bits % 8 == 0 || ((ip->bytes[whole] ^ net.bytes[whole]) & rest) == 0);
 }
 
 bool ip_is_host(const struct ip_addr *ip)

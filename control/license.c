@@ -305,6 +305,21 @@ void license_uninit(struct control *ctl)
 	ctl->license = NULL;
 }
 
+/* A licence that allows less than is in use is not taken: nobody would take the rest away later. */
+static int covers(struct control *ctl, const struct license_doc *d, struct error *err)
+{
+	uint32_t subscribers = ctl->subscribers ? subscribers_count(ctl) : 0;
+	uint32_t models = ctl->models ? models_live(ctl) : 0;
+	double rate = ctl->subscribers ? subscribers_total_rate(ctl) : 0;
+
+	if (subscribers <= d->subscribers && models <= d->models &&
+		(d->total_rate <= 0 || rate <= d->total_rate))
+		return 0;
+	return error_set(err, -EDQUOT, "this licence (%s) allows %u subscribers, %u models, %.0f units/s; in "
+		"use are %u, %u, %.0f: remove what is too much first", d->id, d->subscribers, d->models,
+		d->total_rate, subscribers, models, rate);
+}
+
 int license_install(struct control *ctl, const char *path, bool dry_run, struct error *err)
 {
 	struct license *l = ctl->license, trial = *l;
@@ -320,6 +335,8 @@ int license_install(struct control *ctl, const char *path, bool dry_run, struct 
 	if (s != LICENSE_VALID && s != LICENSE_GRACE)
 		rc = error_set(err, -EPERM, "this licence (%s) is %s: %s", trial.doc.id,
 			license_state_name(s), reason);
+	if (rc == 0)
+		rc = covers(ctl, &trial.doc, err);
 	if (rc == 0 && !dry_run)
 		rc = file_replace(l->path, text, n, 0644, err);
 	free(text);

@@ -7,9 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "control/attach.h"
 #include "control/audit.h"
@@ -85,6 +85,7 @@ static int serve(struct control *ctl)
 		/* Whoever waits for an answer gets it while its face is still there. */
 		dp_commands_fail_all(ctl, -ECANCELED);
 		model_jobs_cancel(ctl);
+		event_base_loop(ctl->base, EVLOOP_NONBLOCK); /* the answers leave */
 		supervisor_set_stop(ctl, !ctl->config->dataplane.attach);
 	}
 	for (int i = 0; i < 3; i++)
@@ -116,7 +117,7 @@ int main(int argc, char **argv)
 	struct options o = startup_options(argc, argv);
 	struct control ctl = {0};
 	struct error err = {0};
-	int lock = -1, rc;
+	int locks[2] = {-1, -1}, rc;
 
 	if (o.exit >= 0)
 		return o.exit;
@@ -133,8 +134,7 @@ int main(int argc, char **argv)
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); /* session keys pass through here */
 	signal(SIGPIPE, SIG_IGN);
 	ctl.started_wall_s = clock_wall_s();
-	lock = startup_lock(ctl.config, &err);
-	rc = lock < 0 ? lock : 0;
+	rc = startup_lock(ctl.config, locks, &err);
 	if (!rc) {
 		ctl.base = event_base_new();
 		rc = ctl.base ? run(&ctl, &err) : -ENOMEM;
@@ -144,7 +144,7 @@ int main(int argc, char **argv)
 	if (rc)
 		log_error("%s", err.text[0] ? err.text : strerror(-rc));
 	config_free(ctl.config);
-	if (lock >= 0)
-		close(lock);
+	fd_close(locks[0]);
+	fd_close(locks[1]);
 	return rc ? 1 : 0;
 }

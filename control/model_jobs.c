@@ -18,7 +18,7 @@
 #include "control/store.h"
 #include "control/subscribers.h"
 
-enum { WAIT_S = 30, AGAIN_MS = 5, TRIES = 40 };
+enum { WAIT_S = 30, AGAIN_MS = 5, TRIES = 40, FINISHED = 2 };
 
 static void go_on(struct job *j);
 
@@ -46,6 +46,7 @@ static void finish(struct job *j, int rc, const struct error *err)
 	struct control *ctl = j->ctl;
 	struct model *m = model_of(j);
 	struct model_job user = j->user;
+	bool named = j->named;
 
 	if (rc)
 		log_warn("model %s: %s", m->pub.name, err ? err->text : strerror(-rc));
@@ -62,6 +63,8 @@ static void finish(struct job *j, int rc, const struct error *err)
 		subscribers_apply_all(ctl);
 	if (user.done)
 		user.done(rc, &m->pub, err, user.arg);
+	if (named && !model_in_use(m))
+		model_forget_name(ctl, m);
 }
 
 static void fail(struct job *j, int rc, const char *what)
@@ -164,9 +167,25 @@ static void done_in_dataplane(struct job *j)
 	finish(j, 0, NULL);
 }
 
+/* "the dataplane did not load it: no room for ...". */
+static void refused(struct job *j, int result)
+{
+	const char *why = dp_link_refusal(j->ctl);
+	struct error err;
+
+	if (result == -ETIMEDOUT)
+		why = "no acknowledgement in time; asking it anew what it holds, see millrace show models";
+	else if (result == -ECANCELED)
+		why = "control is stopping";
+	error_set(&err, result, "the dataplane did not %s it: %s", verb(j),
+		why[0] ? why : strerror(-result));
+	finish(j, result, &err);
+}
+
 static void acked(int result, void *arg)
 {
 	struct job *j = arg;
+	struct control *ctl = j->ctl;
 
 	j->commanded = false;
 	if (!result) {
@@ -176,10 +195,9 @@ static void acked(int result, void *arg)
 	} else if (result == -ENOENT && j->kind == JOB_LOAD && ++j->tries < TRIES) {
 		timer(j, AGAIN_MS); /* the offer is still on its way through the socket */
 	} else {
-		char what[64];
-
-		snprintf(what, sizeof(what), "the dataplane did not %s it (see dataplane.log)", verb(j));
-		fail(j, result, what);
+		refused(j, result);
+		if (result == -ETIMEDOUT) /* it may have done it after all */
+			dp_link_reattach(ctl, "a model command was not acknowledged");
 	}
 }
 
@@ -205,6 +223,17 @@ static int stage(struct job *j)
 	return rc ? rc : command(j, CMD_MODEL_STAGE, h->v.number);
 }
 
+/* The licence was asked when the job began; since then others may have gone live. */
+static int activate_licensed(struct job *j)
+{
+	struct error err = {0};
+
+	if (j->at_start || !model_licensed(j->ctl, model_of(j), &err))
+		return command(j, CMD_MODEL_ACTIVATE, 0);
+	finish(j, err.code, &err);
+	return FINISHED;
+}
+
 /* 1 = nothing is left to do. */
 static int go_on_loading(struct job *j)
 {
@@ -212,7 +241,7 @@ static int go_on_loading(struct job *j)
 	case MODEL_VERIFIED:
 		return stage(j);
 	case MODEL_STAGED:
-		return j->activate ? command(j, CMD_MODEL_ACTIVATE, 0) : 1;
+		return j->activate ? activate_licensed(j) : 1;
 	default:
 		return -ENOENT; /* the dataplane refused it while attaching */
 	}
@@ -231,12 +260,16 @@ static void go_on(struct job *j)
 		wait_for_dataplane(j);
 		return;
 	}
+	if (j->aim && model_of(j)->current.v.number == j->aim) { /* seen at an attach: it was done */
+		finish(j, 0, NULL);
+		return;
+	}
 	switch (j->kind) {
 	case JOB_LOAD:
 		rc = go_on_loading(j);
 		break;
 	case JOB_ACTIVATE:
-		rc = command(j, CMD_MODEL_ACTIVATE, 0);
+		rc = activate_licensed(j);
 		break;
 	case JOB_ROLLBACK:
 		rc = command(j, CMD_MODEL_ROLLBACK, 0);
@@ -244,6 +277,8 @@ static void go_on(struct job *j)
 	default:
 		rc = command(j, CMD_MODEL_UNLOAD, 0);
 	}
+	if (rc == FINISHED)
+		return;
 	if (rc == 1)
 		finish(j, 0, NULL);
 	else if (rc == -EAGAIN || rc == -ENOTCONN)
@@ -373,9 +408,13 @@ int model_job_load(struct control *ctl, const char *path, const char *name, bool
 	struct job *j;
 	uint32_t index;
 	int rc = model_load_name(path, own, sizeof(own), err);
+	bool named;
 
+	if (!name || !name[0])
+		name = own;
+	named = !rc && !model_by_name(ctl, name);
 	if (!rc)
-		rc = model_index_for(ctl, name && name[0] ? name : own, &index, err);
+		rc = model_index_for(ctl, name, &index, err);
 	if (!rc)
 		rc = job_new(ctl, &ctl->models->all[index], JOB_LOAD, user, &j, err);
 	if (rc)
@@ -383,12 +422,14 @@ int model_job_load(struct control *ctl, const char *path, const char *name, bool
 	j->activate = activate;
 	j->dry_run = dry_run;
 	j->at_start = start != NULL;
+	j->named = named;
 	if (start)
 		j->expect = *start;
 	spec.name = model_of(j)->pub.name;
 	spec.arg = j;
 	rc = next_number(ctl, &spec.number, err);
 	j->held.v.number = spec.number;
+	j->aim = activate ? spec.number : 0;
 	snprintf(j->held.v.path, sizeof(j->held.v.path), "%.255s", path);
 	if (!rc) {
 		if (model_of(j)->next.v.state == MODEL_FAILED)
@@ -399,6 +440,8 @@ int model_job_load(struct control *ctl, const char *path, const char *name, bool
 	if (rc)
 		job_free(j);
 	model_publish(&ctl->models->all[index]);
+	if (rc && named)
+		model_forget_name(ctl, &ctl->models->all[index]);
 	return rc;
 }
 
@@ -429,6 +472,10 @@ static int begin(struct control *ctl, const char *name, enum job_kind kind, bool
 	if (rc)
 		return rc;
 	j->dry_run = dry_run;
+	if (kind == JOB_ACTIVATE)
+		j->aim = m->next.v.number;
+	else if (kind == JOB_ROLLBACK)
+		j->aim = m->previous.v.number;
 	timer(j, 0); /* from the loop: `done` never comes before we have returned */
 	return 0;
 }

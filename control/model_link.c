@@ -110,6 +110,10 @@ int models_adopt(struct control *ctl, int fd, const struct link_artifact *a, str
 		model_shift(ctl, m); /* activated, but the link broke before we heard of it */
 		return 0;
 	}
+	if (a->model_slot == LINK_SLOT_CURRENT && m->previous.v.number == a->number) {
+		model_unshift(ctl, m); /* rolled back, and the acknowledgement never came */
+		return 0;
+	}
 	if (!h || h->v.number == a->number || h->v.state != MODEL_EMPTY)
 		return 0; /* known, or ours is newer: ours is offered next */
 	h->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);

@@ -313,7 +313,7 @@ static int start_compiler(struct model_load *l, struct error *err)
 		return error_set(err, -EFBIG, "%s: more than %d bytes", l->source, MAX_ONNX_BYTES);
 	path_of_program(program, sizeof(program), "", "millrace-model");
 	snprintf(dir, sizeof(dir), "%s/artifacts", l->ctl->config->state_dir);
-	rc = path_make_dir(dir, err);
+	rc = path_make_dir(dir, 0750, err);
 	if (rc)
 		return rc;
 	spec.file_bytes = 8 * l->bytes + (64 << 20);

@@ -101,11 +101,25 @@ int models_mask(struct control *ctl, const char *names, uint64_t *mask, struct e
 	return 0;
 }
 
+/* Other models whose first activation is on its way to the dataplane. */
+static uint32_t going_live(struct control *ctl, const struct model *but)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < DP_MAX_MODELS; i++) {
+		const struct model *m = &ctl->models->all[i];
+
+		n += m != but && m->current.v.state == MODEL_EMPTY && m->job && m->job->commanded &&
+		     m->job->command == CMD_MODEL_ACTIVATE;
+	}
+	return n;
+}
+
 int model_licensed(struct control *ctl, const struct model *m, struct error *err)
 {
 	if (m->current.v.state != MODEL_EMPTY)
 		return 0;
-	return license_allows(ctl, subscribers_count(ctl), models_live(ctl) + 1,
+	return license_allows(ctl, subscribers_count(ctl), models_live(ctl) + going_live(ctl, m) + 1,
 		subscribers_total_rate(ctl), err);
 }
 
@@ -128,13 +142,7 @@ static int assign(struct control *ctl, struct model *m, const char *name, struct
 	uint32_t index = (uint32_t)(m - ctl->models->all);
 	int rc;
 
-	if (m->pub.name[0]) {
-		rc = store_run(ctl->store, err, "DELETE FROM model WHERE idx = ?1", "i",
-			(int64_t)index);
-		if (rc)
-			return rc;
-	}
-	rc = store_run(ctl->store, err, "INSERT INTO model (idx, name, id) VALUES (?1, ?2, ?3)",
+	rc = store_run(ctl->store, err, "REPLACE INTO model (idx, name, id) VALUES (?1, ?2, ?3)",
 		"isi", (int64_t)index, name, (int64_t)wire_model_id(name));
 	if (rc)
 		return rc;
@@ -170,6 +178,16 @@ int model_index_for(struct control *ctl, const char *name, uint32_t *index, stru
 	if (!rc)
 		*index = (uint32_t)(m - s->all);
 	return rc;
+}
+
+void model_forget_name(struct control *ctl, struct model *m)
+{
+	struct error err = {0};
+
+	if (store_run(ctl->store, &err, "DELETE FROM model WHERE idx = ?1", "i", (int64_t)m->pub.index))
+		log_error("model %s: %s", m->pub.name, err.text);
+	else
+		memset(&m->pub, 0, sizeof(m->pub));
 }
 
 void model_remember(struct control *ctl, const struct model *m)

@@ -36,11 +36,13 @@ struct job {
 	enum job_kind kind;
 	uint32_t index;
 	bool activate, dry_run, at_start;
+	bool named; /* the model's name came with this job: it goes when nothing was loaded */
 	bool compiled; /* held.v.path is a file we made */
 	bool waiting;  /* for a dataplane; models_attached() goes on */
 	enum mailbox_command command; /* sent last */
 	bool commanded; /* a command's acknowledgement is outstanding */
 	uint32_t tries;
+	uint64_t aim; /* the artifact that shall be current in the end, 0 = none */
 	struct held held; /* LOAD: what is being loaded */
 	struct model_load *load;
 	struct event *timer; /* deadline of a wait, or the next try */
@@ -80,6 +82,8 @@ void model_drop(struct control *ctl, struct model *m, struct held *h);
 void model_shift(struct control *ctl, struct model *m);
 void model_unshift(struct control *ctl, struct model *m);
 void model_clear(struct control *ctl, struct model *m);
+/* A name that nothing was ever loaded under: its index is free again. */
+void model_forget_name(struct control *ctl, struct model *m);
 /* Persist which artifact is current. */
 void model_remember(struct control *ctl, const struct model *m);
 /* Where an adopted artifact was loaded from, if it is the one remembered. */

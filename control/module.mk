@@ -8,7 +8,7 @@ PROGRAMS += millrace-control
 millrace-control_SRCS = $(CONTROL_SRCS) $(BASE_SRCS) $(EBPF_SRCS)
 millrace-control_LIBS = $(CONTROL_LIBS) $(EBPF_LIBS) $(BASE_LIBS)
 
-CONFIG_SRCS = $(addprefix control/,config.c config_doc.c config_check.c config_options.c config_out.c paths.c)
+CONFIG_SRCS = $(addprefix control/,config.c config_doc.c config_check.c config_options.c config_out.c ip_text.c paths.c)
 
 TESTS += test_config
 test_config_SRCS = tests/ctl/test_config.c $(CONFIG_SRCS) $(BASE_SRCS)

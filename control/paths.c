@@ -27,7 +27,7 @@ void path_of_program(char *out, size_t n, const char *configured, const char *na
 		out[0] = 0;
 }
 
-int path_make_dir(const char *path, struct error *err)
+int path_make_dir(const char *path, unsigned int mode, struct error *err)
 {
 	char part[PATH_MAX];
 	size_t n = strlen(path);
@@ -41,7 +41,7 @@ int path_make_dir(const char *path, struct error *err)
 		if (was && was != '/')
 			continue;
 		*p = 0;
-		if (mkdir(part, 0750) < 0 && errno != EEXIST)
+		if (mkdir(part, was ? 0755 : mode) < 0 && errno != EEXIST)
 			return error_set(err, -errno, "mkdir %s: %s", part, strerror(errno));
 		*p = was;
 		if (!was)

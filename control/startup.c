@@ -77,21 +77,33 @@ int startup_check(const struct config *c, bool json)
 	return 0;
 }
 
-int startup_lock(const struct config *c, struct error *err)
+static int lock_in(const char *dir, unsigned int mode, struct error *err)
 {
 	char path[PATH_MAX];
-	int fd, rc = path_make_dir(c->run_dir, err);
+	int fd, rc = path_make_dir(dir, mode, err);
 
 	if (rc)
 		return rc;
-	snprintf(path, sizeof(path), "%s/control.lock", c->run_dir);
+	snprintf(path, sizeof(path), "%s/control.lock", dir);
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return error_set(err, -errno, "%s: %s", path, strerror(errno));
 	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
 		return fd;
 	close(fd);
-	return error_set(err, -EBUSY, "another millrace-control runs in %s", c->run_dir);
+	return error_set(err, -EBUSY, "another millrace-control runs in %s", dir);
+}
+
+int startup_lock(const struct config *c, int fds[2], struct error *err)
+{
+	/* Operators in the millrace groups come in here; what is not theirs has its own mode. */
+	fds[0] = lock_in(c->run_dir, 0755, err);
+	fds[1] = -1;
+	if (fds[0] >= 0 && strcmp(c->run_dir, c->state_dir))
+		fds[1] = lock_in(c->state_dir, 0750, err);
+	if (fds[0] < 0)
+		return fds[0];
+	return fds[1] < 0 && strcmp(c->run_dir, c->state_dir) ? fds[1] : 0;
 }
 
 void startup_notify(const char *state)

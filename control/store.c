@@ -47,7 +47,8 @@ static int db_error(struct store *s, int rc, struct error *err)
 		code = -EEXIST;
 	else if ((rc & 0xff) == SQLITE_FULL)
 		code = -ENOSPC;
-	return error_set(err, code, "database: %s", sqlite3_errmsg(s->db));
+	return error_set(err, code, "database: %s%s", sqlite3_errmsg(s->db),
+		code == -ENOSPC ? "; nothing was changed: make room where state_dir lies" : "");
 }
 
 static int exec(struct store *s, const char *sql, struct error *err)
@@ -195,7 +196,8 @@ int store_open(struct store **out, const char *path, struct error *err)
 	}
 	sqlite3_extended_result_codes(s->db, 1);
 	sqlite3_busy_timeout(s->db, 200);
-	rc = exec(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;", err);
+	/* FULL: an API key that was handed out is still known after a power cut. */
+	rc = exec(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;", err);
 	if (!rc)
 		rc = migrate(s, path, err);
 	if (rc) {
@@ -222,7 +224,7 @@ void store_close(struct store *s)
 int store_init(struct control *ctl, struct error *err)
 {
 	char path[PATH_MAX];
-	int rc = path_make_dir(ctl->config->state_dir, err);
+	int rc = path_make_dir(ctl->config->state_dir, 0750, err);
 
 	if (rc)
 		return rc;

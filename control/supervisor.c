@@ -93,14 +93,17 @@ static void last_words(const struct supervisor *s, char *out, size_t n)
 	off_t room = (off_t)sizeof(tail) - 1;
 	off_t from = size - s->log_start > room ? size - room : s->log_start;
 	ssize_t got = fd < 0 ? 0 : pread(fd, tail, (size_t)room, from);
-	char *line;
+	char *line, *said;
 
 	fd_close(fd);
 	while (got > 0 && tail[got - 1] == '\n')
 		got--;
 	tail[got > 0 ? got : 0] = 0;
 	line = strrchr(tail, '\n');
-	snprintf(out, n, "%.*s", (int)n - 1, line ? line + 1 : tail);
+	line = line ? line + 1 : tail;
+	if ((said = strstr(line, " dataplane: "))) /* without time and level: the reason is what counts */
+		line = said + strlen(" dataplane: ");
+	snprintf(out, n, "%.*s", (int)n - 1, line);
 }
 
 /* How long to wait before the next start: nothing, unless it keeps dying. */
@@ -127,7 +130,7 @@ static uint32_t brake(struct supervisor *s)
 
 static void account_death(struct supervisor *s, const char *how)
 {
-	char words[200];
+	char words[320];
 
 	snprintf(s->info.last_exit, sizeof(s->info.last_exit), "%s", how);
 	if (s->ending != ENDING_NONE) {
@@ -138,7 +141,7 @@ static void account_death(struct supervisor *s, const char *how)
 	s->info.crashes++;
 	log_error("dataplane died: %s; its last line: %s", how, words[0] ? words : "(none)");
 	if (words[0])
-		snprintf(s->info.last_exit, sizeof(s->info.last_exit), "%.40s: %.80s", how, words);
+		snprintf(s->info.last_exit, sizeof(s->info.last_exit), "%.40s: %.320s", how, words);
 }
 
 static void on_gone(evutil_socket_t fd, short what, void *arg)
@@ -250,7 +253,7 @@ static void on_start(evutil_socket_t fd, short what, void *arg)
 		return;
 	}
 	wait_ms = brake(s);
-	snprintf(s->info.last_exit, sizeof(s->info.last_exit), "not started: %.100s", err.text);
+	snprintf(s->info.last_exit, sizeof(s->info.last_exit), "not started: %.300s", err.text);
 	log_error("dataplane cannot be started: %s", err.text);
 	schedule_start(ctl, wait_ms ? wait_ms : BRAKE_FIRST_MS);
 }
@@ -307,7 +310,8 @@ static void check_hang(struct control *ctl, uint64_t now)
 	uint64_t limit_ns = ctl->config->dataplane.hang_ms * NS_PER_MS;
 	uint64_t silent;
 
-	if (dp_link_state(ctl) == DP_STARTING && now - s->started_ns > START_MS * NS_PER_MS) {
+	if ((dp_link_state(ctl) == DP_STARTING || dp_link_state(ctl) == DP_ATTACHED) &&
+		now - s->started_ns > START_MS * NS_PER_MS) {
 		log_error("dataplane did not become ready within %d s", START_MS / 1000);
 		s->info.hangs++;
 		kill_for(ctl, ENDING_HANG);

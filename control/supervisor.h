@@ -14,7 +14,7 @@ struct supervisor_info {
 	double last_restart_ms; /* death noticed -> all workers polling again; 0 = never */
 	bool adopted;        /* the present one was running before us */
 	bool brake;          /* crash loop: waiting longer before the next start */
-	char last_exit[128]; /* "killed by signal 9", "exit status 1: ..." */
+	char last_exit[384]; /* "killed by signal 9", "exit status 1: ..." */
 };
 
 int supervisor_init(struct control *ctl, struct error *err);

@@ -37,8 +37,7 @@ void usage_store(struct control *ctl)
 	for (uint32_t i = 0; i < s->slots; i++)
 		if (s->all[i].name[0])
 			usage_read(ctl, i);
-	if (store_begin(ctl->store, &err))
-		return;
+	rc = store_begin(ctl->store, &err);
 	for (uint32_t i = 0; !rc && i < s->slots; i++) {
 		struct member *m = &s->all[i];
 
@@ -47,7 +46,7 @@ void usage_store(struct control *ctl)
 				"last_seen = ?2 WHERE slot = ?3", "iii", (int64_t)m->units,
 				(int64_t)m->last_seen, (int64_t)i);
 	}
-	rc = store_end(ctl->store, rc, &err);
+	rc = store_end(ctl->store, rc, &err); /* after a refused BEGIN its ROLLBACK does nothing */
 	if (rc)
 		log_ratelimited(&failed, LOG_LEVEL_ERROR, "usage not stored: %s", err.text);
 	for (uint32_t i = 0; !rc && i < s->slots; i++)

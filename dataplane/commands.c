@@ -2,6 +2,7 @@
  * Mailbox commands of control, each answered by one EVENT_ACK (abi/mailbox.h). All are idempotent.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -28,18 +29,18 @@ static bool wait_for_workers(const struct service *s)
 
 static int session_add(struct service *s, uint64_t index, struct error *err)
 {
-	if (!s->shared->sessions)
+	if (!s->sessions)
 		return error_set(err, -ENODEV, "no session table yet");
-	return sessions_add(s->shared->sessions, index, err);
+	return sessions_add(s->sessions, index, err);
 }
 
 static int session_remove(struct service *s, uint64_t index, uint64_t session_id, struct error *err)
 {
 	int rc;
 
-	if (!s->shared->sessions)
+	if (!s->sessions)
 		return error_set(err, -ENODEV, "no session table yet");
-	rc = sessions_remove_begin(s->shared->sessions, index, session_id);
+	rc = sessions_remove_begin(s->sessions, index, session_id);
 	if (rc == -ESRCH)
 		return 0; /* gone already */
 	if (rc)
@@ -47,7 +48,7 @@ static int session_remove(struct service *s, uint64_t index, uint64_t session_id
 	if (!wait_for_workers(s))
 		return error_set(err, -EBUSY, "a worker is busy; session slot %lu stays closed",
 			(unsigned long)index);
-	sessions_remove_finish(s->shared->sessions, index);
+	sessions_remove_finish(s->sessions, index);
 	return 0;
 }
 
@@ -59,7 +60,11 @@ static int model_stage(struct service *s, uint64_t index, uint64_t number, struc
 
 static int licence(struct service *s, uint64_t until_ns)
 {
+	if (!s->told)
+		link_pump(&s->link); /* what was offered before this command comes first */
 	__atomic_store_n(&s->shared->licensed_until_ns, until_ns, __ATOMIC_RELAXED);
+	s->told = true;
+	service_publish(s);
 	return 0;
 }
 
@@ -101,6 +106,14 @@ bool service_event(struct service *s, enum mailbox_event kind, uint64_t a, uint6
 	return mailbox_put(&s->regions.mailbox->to_control, &m);
 }
 
+/* The reason goes to the operator who asked, not only into our log. */
+static void tell_why(struct service *s, struct mailbox_message *ack, const char *why)
+{
+	ack->b = s->refusals++ % MAILBOX_REFUSALS;
+	snprintf(s->regions.mailbox->refusals[ack->b], MAILBOX_REFUSAL_BYTES, "%.*s",
+		MAILBOX_REFUSAL_BYTES - 1, why);
+}
+
 void service_commands(struct service *s)
 {
 	struct mailbox_message m;
@@ -114,9 +127,11 @@ void service_commands(struct service *s)
 		ack.seq = m.seq;
 		ack.a = m.kind;
 		ack.result = execute(s, &m, &err);
-		if (ack.result)
+		if (ack.result) {
 			log_warn("command %u (%lu, %lu): %s", m.kind, (unsigned long)m.a,
 				(unsigned long)m.b, err.text);
+			tell_why(s, &ack, err.text);
+		}
 		if (!mailbox_put(&s->regions.mailbox->to_control, &ack))
 			log_warn("control does not read its mailbox: an answer was lost");
 	}

@@ -12,7 +12,14 @@
 
 #define refuse(err, ...) error_set(err, -EINVAL, "configuration: " __VA_ARGS__)
 
-enum { MAX_CPU = 1024 };
+enum {
+	MAX_CPU = 1024,
+	MAX_DESCRIPTORS = 32768,
+	/* Each queue's rings may hold this many buffers at once: receive, transmit, and as much again that
+	 * is waiting for completion or in a core's cache (reference/performance.md 6.1). */
+	BUFFERS_PER_QUEUE = 8192,
+	BUFFERS_LEAST = 4096, /* below, a queue's rings cannot even be filled */
+};
 
 bool config_is_at(int fd)
 {
@@ -32,6 +39,16 @@ static bool is_zero(const struct ip_addr *a)
 	static const struct ip_addr zero;
 
 	return memcmp(a, &zero, sizeof(zero)) == 0;
+}
+
+static int check_mbufs(const struct dp_config *c, const struct dp_port_config *p, struct error *err)
+{
+	uint32_t least = p->queues * BUFFERS_LEAST;
+
+	if (c->mbufs && c->mbufs < least)
+		return refuse(err, "port %s: %u packet buffers are too few for %u queues, %u are the least",
+			p->device, c->mbufs, p->queues, least);
+	return 0;
 }
 
 static int check_port(const struct dp_port_config *p, uint32_t i, struct error *err)
@@ -56,6 +73,9 @@ static int check_port(const struct dp_port_config *p, uint32_t i, struct error *
 		return refuse(err, "port %s: UDP port %u", p->device, p->udp_port);
 	if (p->vlan_tag > 4094)
 		return refuse(err, "port %s: VLAN %u", p->device, p->vlan_tag);
+	if (p->rx_descriptors > MAX_DESCRIPTORS || p->tx_descriptors > MAX_DESCRIPTORS)
+		return refuse(err, "port %s: %u and %u descriptors, %d are the most", p->device,
+			p->rx_descriptors, p->tx_descriptors, MAX_DESCRIPTORS);
 	if (p->mtu && (p->mtu < 1280 || p->mtu > 3520))
 		return refuse(err, "port %s: MTU %u, 1280..3520 fit one buffer", p->device, p->mtu);
 	return 0;
@@ -105,6 +125,15 @@ static int check_fields(const struct dp_config *c, struct error *err)
 	return 0;
 }
 
+uint32_t config_mbufs(const struct dp_config *c, const struct dp_port_config *p)
+{
+	uint32_t least = p->queues * BUFFERS_PER_QUEUE;
+
+	if (c->mbufs)
+		return c->mbufs;
+	return least > CONFIG_MBUFS ? least : CONFIG_MBUFS;
+}
+
 uint32_t config_workers(const struct dp_config *c)
 {
 	uint32_t n = 0;
@@ -127,8 +156,11 @@ int config_take(int fd, struct dp_config *out, struct error *err)
 		return refuse(err, "version %u of %u bytes, this dataplane reads version %d of %zu",
 			out->version, out->bytes, DP_CONFIG_VERSION, sizeof(*out));
 	rc = check_fields(out, err);
-	for (uint32_t i = 0; !rc && i < out->n_ports; i++)
+	for (uint32_t i = 0; !rc && i < out->n_ports; i++) {
 		rc = check_port(&out->ports[i], i, err);
+		if (!rc)
+			rc = check_mbufs(out, &out->ports[i], err);
+	}
 	if (!rc && config_workers(out) > DP_MAX_WORKERS)
 		rc = refuse(
 			err, "%u workers, %d are possible", config_workers(out), DP_MAX_WORKERS);

@@ -2,6 +2,7 @@
  * Starting EAL and its lcores: see eal.h.
  */
 #include <errno.h>
+#include <rte_cycles.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_launch.h>
@@ -18,14 +19,19 @@ int eal_start(const struct dp_config *c, struct error *err)
 		return rc;
 	if (rte_eal_init(args.n, args.argv) < 0)
 		return error_set(err, rte_errno ? -rte_errno : -EIO,
-			"DPDK could not start (%s); its own message is above",
-			rte_strerror(rte_errno));
+			"DPDK could not start%s%s; its own message is above",
+			rte_errno ? ": " : "", rte_errno ? rte_strerror(rte_errno) : "");
 	return 0;
 }
 
 void eal_stop(void)
 {
 	rte_eal_cleanup();
+}
+
+uint64_t eal_tsc_hz(void)
+{
+	return rte_get_tsc_hz();
 }
 
 int eal_launch(uint32_t index, int (*fn)(void *arg), void *arg)

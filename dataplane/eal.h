@@ -26,6 +26,9 @@ int eal_preflight(const struct dp_config *c, struct error *err);
 int eal_start(const struct dp_config *c, struct error *err);
 void eal_stop(void);
 
+/* TSC ticks a second, as EAL has measured them (to 10 MHz): measuring again costs a start 20 ms. */
+uint64_t eal_tsc_hz(void);
+
 /* Run fn(arg) on the lcore of worker `index`; wait for all of them. */
 int eal_launch(uint32_t index, int (*fn)(void *arg), void *arg);
 void eal_join(uint32_t n_workers);

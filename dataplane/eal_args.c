@@ -88,12 +88,17 @@ int eal_args_build(struct eal_args *a, const struct dp_config *c, struct error *
 		if (c->ports[i].kind == DP_PORT_PMD && strchr(c->ports[i].device, ':'))
 			add(a, "--allow=%s%s%s", c->ports[i].device, c->ports[i].args[0] ? "," : "",
 				c->ports[i].args);
-	add(a, "-m");
-	add(a, "%u", c->memory_mb);
-	if (c->huge_pages) /* excludes --no-huge ([ran], measured.md) */
+	if (c->huge_pages) { /* excludes --no-huge ([ran], measured.md) */
 		add(a, "--in-memory");
-	else
+		/* Taken as the packet pools need it, up to here: taking all of it at once would only
+		 * make the kernel clear pages that nobody uses, while a restart waits. */
+		add(a, "--socket-limit=%u", c->memory_mb);
+	} else {
 		add(a, "--no-huge");
+		add(a, "--no-shconf"); /* nothing under /var/run/dpdk, which instances would share */
+		add(a, "-m");
+		add(a, "%u", c->memory_mb);
+	}
 	return 0;
 }
 

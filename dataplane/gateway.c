@@ -47,7 +47,9 @@ static bool take(struct worker *w, const struct gateway_slot *s, uint32_t i)
 {
 	struct burst *b = &w->burst;
 	uint8_t *text = w->gateway.text[i];
-	uint32_t subscriber = s->subscriber, bytes = s->request_bytes;
+	/* Read once each: control could write them again behind the check. */
+	uint32_t subscriber = __atomic_load_n(&s->subscriber, __ATOMIC_RELAXED);
+	uint32_t bytes = __atomic_load_n(&s->request_bytes, __ATOMIC_RELAXED);
 
 	if (bytes < WIRE_REQUEST_BYTES || bytes > GATEWAY_TEXT_BYTES)
 		return false;

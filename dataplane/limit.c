@@ -119,7 +119,7 @@ static bool charge(struct worker *w, uint32_t i, uint32_t units)
 	struct limit_result got = limits_charge(r->limit, now, units);
 
 	if (mr_likely(got.verdict == LIMIT_ADMITTED || got.verdict == LIMIT_CORRUPT)) {
-		__atomic_fetch_add(&r->limit->units_admitted, units, __ATOMIC_RELAXED);
+		limits_account(r->limit, units);
 		if (mr_unlikely(got.verdict == LIMIT_CORRUPT)) {
 			worker_count(w, STATS_LIMIT_CORRUPT, 1);
 			__atomic_store_n(&w->corrupt_subscriber, (uint64_t)(r->limit - w->limits->slots) + 1,

@@ -2,8 +2,10 @@
  * The dataplane's end of the link: see link.h.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -171,23 +173,43 @@ void link_offers_done(struct link *l)
 	send_message(l, &m, -1);
 }
 
+/* On the directory itself, so that nothing is left behind. The kernel drops it with the process. Asking
+ * the socket instead would take the living dataplane's control away from it. */
+static int lock_directory(const char *run_dir, struct error *err)
+{
+	int fd = open(run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int rc;
+
+	if (fd < 0)
+		return error_set(err, -errno, "run directory %s: %s", run_dir, strerror(errno));
+	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return fd;
+	rc = errno == EWOULDBLOCK ? -EBUSY : -errno;
+	close(fd);
+	return error_set(err, rc, rc == -EBUSY ? "another millrace-dataplane runs in %s; stop it first, or "
+		"give this one a run directory of its own" : "run directory %s cannot be locked", run_dir);
+}
+
 int link_init(struct link *l, const char *run_dir, struct error *err)
 {
 	memset(l, 0, sizeof(*l));
-	l->fd = -1;
+	l->fd = l->listen_fd = l->lock_fd = -1;
 	if ((size_t)snprintf(l->path, sizeof(l->path), "%s/dataplane.sock", run_dir) >=
 		sizeof(l->path))
 		return error_set(err, -ENAMETOOLONG, "the run directory's path is too long");
+	l->lock_fd = lock_directory(run_dir, err);
+	if (l->lock_fd < 0)
+		return l->lock_fd;
 	l->listen_fd = fd_unix_listen(l->path, SOCK_SEQPACKET, 0600, err);
 	return l->listen_fd < 0 ? l->listen_fd : 0;
 }
 
 void link_uninit(struct link *l)
 {
-	if (l->listen_fd < 0)
-		return;
+	if (l->listen_fd >= 0)
+		unlink(l->path); /* while the lock says that it is ours */
 	fd_close(l->fd);
-	close(l->listen_fd);
-	unlink(l->path);
-	l->fd = l->listen_fd = -1;
+	fd_close(l->listen_fd);
+	fd_close(l->lock_fd);
+	l->fd = l->listen_fd = l->lock_fd = -1;
 }

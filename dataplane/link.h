@@ -18,6 +18,7 @@ struct link_handler {
 };
 
 struct link {
+	int lock_fd; /* the run directory, locked: one dataplane a directory */
 	int listen_fd;
 	int fd; /* the connection, -1 = none */
 	bool greeted; /* HELLO received */
@@ -25,7 +26,8 @@ struct link {
 	char path[128];
 };
 
-/* Listen on `run_dir`/dataplane.sock. */
+/* Lock `run_dir` and listen on `run_dir`/dataplane.sock. -EBUSY when another dataplane has the lock:
+ * its socket is left alone. `l` is safe for link_uninit() afterwards, whatever the result. */
 int link_init(struct link *l, const char *run_dir, struct error *err);
 void link_uninit(struct link *l); /* removes the socket file */
 

@@ -2,6 +2,7 @@
  * millrace-dataplane: table of contents. Rows start in order and stop in reverse.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -74,7 +75,7 @@ static void eal_uninit(struct program *p)
 static int memory_init(struct program *p, struct error *err)
 {
 	struct service *s = &p->service;
-	int rc = regions_init(&s->regions, config_workers(&s->config), err);
+	int rc = regions_init(&s->regions, config_workers(&s->config), eal_tsc_hz(), err);
 
 	if (rc)
 		return rc;
@@ -95,9 +96,9 @@ static int memory_init(struct program *p, struct error *err)
 static void memory_uninit(struct program *p)
 {
 	model_table_uninit(&p->service.models);
-	sessions_detach(p->shared.sessions);
+	sessions_detach(p->service.sessions);
 	limits_view_close(p->shared.limits);
-	gateway_close(p->shared.gateway);
+	gateway_close(p->service.gateway);
 	aead_uninit(&p->shared.aead);
 	regions_uninit(&p->service.regions);
 }
@@ -109,7 +110,8 @@ static int ports_init(struct program *p, struct error *err)
 
 	for (uint32_t i = 0; i < c->n_ports; i++) {
 		int rc = port_dpdk_open(
-			&p->ports[i], &c->ports[i], i, c->mbufs, c->lanes, &h->ports[i], err);
+			&p->ports[i], &c->ports[i], i, config_mbufs(c, &c->ports[i]), c->lanes,
+			&h->ports[i], err);
 
 		if (rc)
 			return rc;
@@ -188,21 +190,54 @@ static const struct {
 	{"workers", workers_init, workers_uninit},
 };
 
-int main(void)
+enum { PARTS = sizeof(parts) / sizeof(parts[0]) };
+
+/* One line: where the time of the start went. What is adopted afterwards says its own. */
+static void log_times(const uint64_t done_ns[PARTS + 1])
+{
+	char text[200];
+	int at = 0;
+
+	for (int i = 0; i < PARTS; i++)
+		at += snprintf(text + at, sizeof(text) - (size_t)at, "%s%s %.0f", i ? ", " : "",
+			parts[i].name, (double)(done_ns[i + 1] - done_ns[i]) / NS_PER_MS);
+	log_info("started in %.0f ms: %s", (double)(done_ns[PARTS] - done_ns[0]) / NS_PER_MS, text);
+}
+
+static int usage(const char *argument)
+{
+	bool help = strcmp(argument, "--help") == 0;
+
+	fprintf(help ? stdout : stderr,
+		"usage: millrace-dataplane\n\n"
+		"Takes packets in and sends answers out, on the cores the configuration names. It has no\n"
+		"options: millrace-control starts it with its configuration on file descriptor 3. Started\n"
+		"by hand it waits for control on $MILLRACE_RUN/dataplane.sock (default /run/millrace).\n");
+	return help ? 0 : 2;
+}
+
+int main(int argc, char **argv)
 {
 	static struct program p; /* large */
+	uint64_t done_ns[PARTS + 1] = {clock_now_ns()};
 	struct error err = {0};
 	uint32_t n = 0;
 	int rc = 0;
 
-	for (; !rc && n < sizeof(parts) / sizeof(parts[0]); n++)
+	if (argc > 1)
+		return usage(argv[1]);
+	while (!rc && n < PARTS) {
 		rc = parts[n].init(&p, &err);
+		done_ns[++n] = clock_now_ns();
+	}
 	if (rc == -EINTR)
 		log_info("%s", err.text);
 	else if (rc)
 		log_error("%s: %s", parts[n - 1].name, err.text);
-	else
+	if (!rc) {
+		log_times(done_ns);
 		service_run(&p.service);
+	}
 	while (n--)
 		if (parts[n].uninit)
 			parts[n].uninit(&p);

@@ -8,14 +8,19 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "model_slot.h"
 
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22 /* Linux 5.14; older headers */
 #endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
-enum { WARM_UP_RUNS = 2 };
+/* The service thread warms models up, and control takes one that is silent for hang_ms for dead. */
+enum { WARM_UP_MS = 200 };
 
 /* ---- one artifact ---- */
 
@@ -76,12 +81,26 @@ static int runs_new(struct live_model *m, uint32_t n_workers, struct error *err)
 			m->name, m->run_memory_bytes, n_workers);
 	}
 	madvise(m->run_memory, m->run_memory_bytes, MADV_HUGEPAGE);
+	madvise(m->run_memory, m->run_memory_bytes, MADV_POPULATE_WRITE); /* no page fault later */
 	for (uint32_t i = 0; i < n_workers; i++)
 		m->runs[i] = run_init((uint8_t *)m->run_memory + i * each, m->model, m->run_rows);
 	return 0;
 }
 
-/* Touch every page and let lazy set-up happen here rather than under the first request. */
+/* One full batch on each worker's run, or as much of it as the time allows. */
+static void warm_up_runs(struct live_model *m, uint32_t n_workers, const void *const rows[],
+	void *const outs[])
+{
+	for (uint32_t i = 0; i < n_workers; i++) {
+		uint64_t end_ns = clock_now_ns() + WARM_UP_MS * NS_PER_MS / n_workers;
+
+		run_start(m->runs[i], m->run_rows, rows, outs);
+		while (!run_step(m->runs[i], 0) && clock_now_ns() < end_ns)
+			;
+	}
+}
+
+/* Let caches fill and lazy set-up happen here rather than under the first request. */
 static int warm_up(struct live_model *m, uint32_t n_workers, struct error *err)
 {
 	size_t in_bytes = m->row_in_bytes, out_bytes = m->row_out_bytes;
@@ -95,10 +114,7 @@ static int warm_up(struct live_model *m, uint32_t n_workers, struct error *err)
 		rows[i] = memory;
 		outs[i] = memory + in_bytes;
 	}
-	for (uint32_t i = 0; i < n_workers * WARM_UP_RUNS; i++) {
-		run_start(m->runs[i / WARM_UP_RUNS], m->run_rows, rows, outs);
-		run_step(m->runs[i / WARM_UP_RUNS], UINT64_MAX);
-	}
+	warm_up_runs(m, n_workers, rows, outs);
 	free(memory);
 	return 0;
 }
@@ -201,7 +217,8 @@ static void retire(struct model_table *t, struct live_model *m, struct model_set
 }
 
 /* Put `after` in place of entry `index`: publish the set that follows from it, retire the old set
- * and every model of the old entry that is in no slot any more. */
+ * and every model of the old entry that is in no slot any more. Refused: nothing has changed, and what
+ * `after` brought in is still the caller's. */
 static int change(
 	struct model_table *t, uint64_t index, struct model_entry after, struct error *err)
 {
@@ -346,8 +363,11 @@ int model_table_offer(
 	if (!slot || *slot)
 		return keep_pending(t, fd, a, err);
 	rc = open_checked(t, fd, a, slot, err);
-	if (!rc)
+	if (!rc) {
 		rc = change(t, a->model_index, after, err);
+		if (rc)
+			live_model_free(*slot);
+	}
 out:
 	fd_close(fd);
 	return rc;
@@ -364,6 +384,12 @@ static struct model_pending *pending_find(struct model_table *t, uint64_t index,
 			return p;
 	}
 	return NULL;
+}
+
+static void pending_forget(struct model_pending *p)
+{
+	fd_close(p->fd);
+	p->fd = -1;
 }
 
 static int check_index(uint64_t index, struct error *err)
@@ -386,9 +412,14 @@ int model_table_stage(struct model_table *t, uint64_t index, uint64_t number, st
 			(unsigned long)number, (unsigned long)index);
 	after = t->entries[index];
 	rc = open_checked(t, p->fd, &p->artifact, &after.next, err);
-	fd_close(p->fd);
-	p->fd = -1;
-	return rc ? rc : change(t, index, after, err);
+	if (!rc) {
+		rc = change(t, index, after, err);
+		if (rc)
+			live_model_free(after.next);
+	}
+	if (rc != -EBUSY) /* a busy table may have room for it in a moment */
+		pending_forget(p);
+	return rc;
 }
 
 int model_table_activate(struct model_table *t, uint64_t index, struct error *err)
@@ -426,6 +457,9 @@ int model_table_unload(struct model_table *t, uint64_t index, struct error *err)
 {
 	int rc = check_index(index, err);
 
+	for (uint32_t i = 0; !rc && i < MODEL_PENDING; i++)
+		if (t->pending[i].fd >= 0 && t->pending[i].artifact.model_index == index)
+			pending_forget(&t->pending[i]);
 	return rc ? rc : change(t, index, (struct model_entry){0}, err);
 }
 
@@ -457,7 +491,7 @@ void model_table_uninit(struct model_table *t)
 		free(t->retired[i].set);
 	}
 	for (uint32_t i = 0; i < MODEL_PENDING; i++)
-		fd_close(t->pending[i].fd);
+		pending_forget(&t->pending[i]);
 	free(t->published);
 	memset(t, 0, sizeof(*t));
 }

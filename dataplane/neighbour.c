@@ -3,25 +3,11 @@
  */
 #include <string.h>
 
+#include "bytes.h"
 #include "checksum.h"
 #include "neighbour.h"
 
 enum { IPV4_BYTES = 20, IPV6_BYTES = 40, NA_BYTES = 32, PROTO_ICMPV6 = 58, TTL = 64 };
-
-static void put_be16(uint8_t *p, unsigned v)
-{
-	p[0] = (uint8_t)(v >> 8);
-	p[1] = (uint8_t)v;
-}
-
-static void swap_bytes(uint8_t *a, uint8_t *b, size_t n)
-{
-	uint8_t t[16];
-
-	memcpy(t, a, n);
-	memcpy(a, b, n);
-	memcpy(b, t, n);
-}
 
 /* Ethernet: back to who asked, from our own address (the question may have been sent to a group).
  */

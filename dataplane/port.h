@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "burst.h"
@@ -19,6 +20,8 @@ struct port_ops {
 		struct port_queue *q, void *const buffers[], const uint16_t bytes[], uint32_t n);
 	/* Give buffers back unsent. */
 	void (*release)(struct port_queue *q, void *const buffers[], uint32_t n);
+	/* Is there no buffer left to receive into? Asked now and then while nothing arrives. */
+	bool (*starved)(struct port_queue *q);
 };
 
 struct port_queue {

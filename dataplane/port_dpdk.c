@@ -19,7 +19,6 @@
 
 enum {
 	POOL_CACHE = 256,
-	MBUFS_DEFAULT = 16384,
 	DESCRIPTORS_DEFAULT = 2048,
 	/* Pool object = 64 header + 128 mbuf + room = exactly one page, so that no object straddles
 	 * a page and the UMEM the driver computes (objects x size) covers all of them. */
@@ -75,7 +74,12 @@ static void dpdk_release(struct port_queue *q, void *const buffers[], uint32_t n
 	rte_pktmbuf_free_bulk((struct rte_mbuf **)(uintptr_t)buffers, n);
 }
 
-static const struct port_ops dpdk_ops = {dpdk_rx, dpdk_tx, dpdk_release};
+static bool dpdk_starved(struct port_queue *q)
+{
+	return rte_mempool_empty(((struct port_dpdk *)q->port)->pool);
+}
+
+static const struct port_ops dpdk_ops = {dpdk_rx, dpdk_tx, dpdk_release, dpdk_starved};
 
 /* ---- packet pool ---- */
 
@@ -151,7 +155,6 @@ static int pool_new(struct port_dpdk *p, uint32_t kind, uint32_t mbufs, uint32_t
 {
 	char name[32];
 
-	mbufs = mbufs ? mbufs : MBUFS_DEFAULT;
 	snprintf(name, sizeof(name), "port%u", number);
 	if (kind == DP_PORT_AF_XDP)
 		return pool_new_umem(p, name, mbufs, err);
@@ -292,6 +295,9 @@ int port_dpdk_open(struct port_dpdk **out, const struct dp_port_config *c, uint3
 		rc = queues_set_up(p, c, err);
 	if (!rc && c->kind == DP_PORT_AF_XDP)
 		rc = xdp_mode(c, stats, err);
+	if (!rc && c->kind == DP_PORT_AF_XDP && !c->busy_budget)
+		log_warn("port %s: without busy polling its driver may make an idle worker sleep for up to "
+			 "a second", c->device);
 	if (rc) {
 		port_dpdk_close(p);
 		return rc;
@@ -305,8 +311,10 @@ void port_dpdk_close(struct port_dpdk *p)
 {
 	if (!p)
 		return;
-	if (p->started)
+	if (p->started) {
+		rte_eth_promiscuous_disable(p->id); /* af_xdp set the flag on the kernel's interface */
 		rte_eth_dev_stop(p->id);
+	}
 	if (p->vdev)
 		rte_vdev_uninit(p->name);
 	rte_mempool_free(p->pool);

@@ -59,7 +59,12 @@ static void mem_release(struct port_queue *q, void *const buffers[], uint32_t n)
 		p->unused[p->n_unused++] = index_of(p, buffers[i]);
 }
 
-static const struct port_ops mem_ops = {mem_rx, mem_tx, mem_release};
+static bool mem_starved(struct port_queue *q)
+{
+	return !((struct port_mem *)q->port)->n_unused;
+}
+
+static const struct port_ops mem_ops = {mem_rx, mem_tx, mem_release, mem_starved};
 
 bool port_mem_put(struct port_mem *p, const void *frame, size_t n)
 {

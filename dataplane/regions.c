@@ -5,11 +5,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/fd.h"
 #include "regions.h"
 
-static int stats_new(struct regions *r, uint32_t n_workers, struct error *err)
+static int stats_new(struct regions *r, uint32_t n_workers, uint64_t tsc_hz, struct error *err)
 {
 	void *map;
 	int fd = fd_region_new("millrace-stats", sizeof(*r->stats), false, &map, err);
@@ -25,20 +24,20 @@ static int stats_new(struct regions *r, uint32_t n_workers, struct error *err)
 	r->stats->header.version = STATS_VERSION;
 	r->stats->header.n_workers = n_workers;
 	r->stats->header.total_bytes = sizeof(*r->stats);
-	r->stats->header.tsc_hz = clock_tsc_hz();
+	r->stats->header.tsc_hz = tsc_hz;
 	r->stats->header.pid = (uint32_t)getpid();
 	r->stats->header.magic = STATS_MAGIC;
 	return 0;
 }
 
-int regions_init(struct regions *r, uint32_t n_workers, struct error *err)
+int regions_init(struct regions *r, uint32_t n_workers, uint64_t tsc_hz, struct error *err)
 {
 	void *map;
 	int rc;
 
 	memset(r, 0, sizeof(*r));
 	r->stats_fd = r->mailbox_fd = -1;
-	rc = stats_new(r, n_workers, err);
+	rc = stats_new(r, n_workers, tsc_hz, err);
 	if (rc)
 		return rc;
 	r->mailbox_fd = fd_region_new("millrace-mailbox", sizeof(*r->mailbox), false, &map, err);

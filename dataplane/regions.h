@@ -15,5 +15,6 @@ struct regions {
 	int mailbox_fd;
 };
 
-int regions_init(struct regions *r, uint32_t n_workers, struct error *err);
+/* 0 or -errno; regions_uninit() is safe afterwards, whatever the result. Service thread. */
+int regions_init(struct regions *r, uint32_t n_workers, uint64_t tsc_hz, struct error *err);
 void regions_uninit(struct regions *r);

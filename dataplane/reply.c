@@ -4,25 +4,11 @@
  */
 #include <string.h>
 
+#include "bytes.h"
 #include "checksum.h"
 #include "stages.h"
 
 enum { IPV4_BYTES = 20, IPV6_BYTES = 40, UDP_BYTES = 8, TTL = 64, PROTO_UDP = 17 };
-
-static void put_be16(uint8_t *p, uint32_t v)
-{
-	p[0] = (uint8_t)(v >> 8);
-	p[1] = (uint8_t)v;
-}
-
-static void swap_bytes(uint8_t *a, uint8_t *b, size_t n)
-{
-	uint8_t t[16];
-
-	memcpy(t, a, n);
-	memcpy(a, b, n);
-	memcpy(b, t, n);
-}
 
 static void put_checksum(uint8_t *field, uint64_t sum, bool udp)
 {

@@ -21,19 +21,31 @@ enum { TURN_MS = 1 };
 
 static void adopt_sessions(struct service *s, int fd)
 {
+	uint64_t begin_ns = clock_now_ns();
 	struct sessions *table = NULL;
 	struct error err = {0};
 
-	if (s->shared->sessions)
+	if (s->sessions)
 		return; /* we hold one: control adopts ours */
 	if (sessions_attach(&table, fd, &s->shared->aead, s->shared->n_workers, &err)) {
 		log_error("session table: %s", err.text);
 		return;
 	}
 	s->regions.stats->header.generation = table->generation;
-	log_info("session table adopted: %u live sessions, generation %u", table->live,
-		table->generation);
-	__atomic_store_n(&s->shared->sessions, table, __ATOMIC_RELEASE);
+	log_info("session table adopted in %.0f ms: %u live sessions, generation %u",
+		(double)(clock_now_ns() - begin_ns) / NS_PER_MS, table->live, table->generation);
+	if (table->refused)
+		log_error("session table: %u slots contradict themselves and are not served", table->refused);
+	s->sessions = table;
+	service_publish(s);
+}
+
+void service_publish(struct service *s)
+{
+	if (!s->told)
+		return;
+	__atomic_store_n(&s->shared->sessions, s->sessions, __ATOMIC_RELEASE);
+	__atomic_store_n(&s->shared->gateway, s->gateway, __ATOMIC_RELEASE);
 }
 
 static void adopt_limits(struct service *s, int fd)
@@ -55,25 +67,28 @@ static void adopt_limits(struct service *s, int fd)
 
 static void adopt_gateway(struct service *s, int fd)
 {
-	struct gateway_region *g = NULL;
 	struct error err = {0};
 
-	if (s->shared->gateway)
+	if (s->gateway)
 		return;
-	if (gateway_open(&g, fd, &err)) {
+	if (gateway_open(&s->gateway, fd, &err)) {
 		log_error("%s", err.text);
 		return;
 	}
 	s->gateway_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	__atomic_store_n(&s->shared->gateway, g, __ATOMIC_RELEASE);
+	service_publish(s);
 }
 
 static void adopt_artifact(struct service *s, const struct link_artifact *a, int fd)
 {
+	uint64_t begin_ns = clock_now_ns();
 	struct error err = {0};
 	int rc = model_table_offer(&s->models, fd, a, &err); /* takes the fd */
 
-	if (rc && rc != -EEXIST)
+	if (!rc)
+		log_info("artifact %lu of model %u taken in %.0f ms", (unsigned long)a->number,
+			a->model_index, (double)(clock_now_ns() - begin_ns) / NS_PER_MS);
+	else if (rc != -EEXIST)
 		log_error("artifact %lu of model %u: %s", (unsigned long)a->number, a->model_index,
 			err.text);
 }
@@ -142,7 +157,7 @@ static void offer_model(struct service *s, const struct live_model *m, enum link
 
 static void offer_all(struct service *s)
 {
-	struct sessions *table = s->shared->sessions;
+	struct sessions *table = s->sessions;
 
 	link_offer(&s->link, LINK_FD_STATS, s->regions.stats_fd, sizeof(struct stats_region), NULL);
 	link_offer(&s->link, LINK_FD_MAILBOX, s->regions.mailbox_fd, sizeof(struct mailbox), NULL);
@@ -155,7 +170,7 @@ static void offer_all(struct service *s)
 	}
 	if (s->shared->limits)
 		link_offer(&s->link, LINK_FD_LIMITS, s->limits_fd, s->shared->limits->bytes, NULL);
-	if (s->shared->gateway)
+	if (s->gateway)
 		link_offer(&s->link, LINK_FD_GATEWAY, s->gateway_fd, sizeof(struct gateway_region), NULL);
 	for (uint32_t i = 0; i < DP_MAX_MODELS; i++) {
 		offer_model(s, s->models.entries[i].current, LINK_SLOT_CURRENT);
@@ -298,7 +313,8 @@ int service_configure(struct service *s, const char *run_dir, struct error *err)
 	bool given = config_is_at(CONFIG_FD);
 	int rc = 0;
 
-	s->limits_fd = s->gateway_fd = s->signal_fd = s->epoll_fd = s->link.listen_fd = s->link.fd = -1;
+	s->limits_fd = s->gateway_fd = s->signal_fd = s->epoll_fd = -1;
+	s->link.fd = s->link.listen_fd = s->link.lock_fd = -1;
 	if (given) {
 		rc = config_take(CONFIG_FD, &s->config, err);
 		close(CONFIG_FD);

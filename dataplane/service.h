@@ -30,10 +30,14 @@ struct service {
 	struct regions regions;
 	struct model_table models;
 	struct shared *shared;
+	struct sessions *sessions;      /* attached, and ... */
+	struct gateway_region *gateway; /* ... mapped; the workers see both once `told` */
+	bool told; /* control has said whether we are licensed, and so offered all it has */
 	struct worker **workers;
 	int limits_fd, gateway_fd; /* to offer again; -1 = none */
 	struct early_offer early[SERVICE_EARLY_OFFERS];
 	uint32_t n_early;
+	uint64_t refusals; /* commands refused so far: picks the mailbox's next text */
 };
 
 /* Listen, and take the configuration from CONFIG_FD or wait for its offer. -EINTR: told to stop. */
@@ -42,6 +46,10 @@ int service_configure(struct service *s, const char *run_dir, struct error *err)
 void service_run(struct service *s);
 void service_uninit(struct service *s);
 
+/* Show the workers where requests come from, sessions and gateway, once control has told everything they
+ * need to answer: a request that comes earlier shall wait or be retried, not read NOT_LICENSED or
+ * UNKNOWN_MODEL. */
+void service_publish(struct service *s);
 /* commands.c: take and answer the commands that wait in the mailbox (a bounded number). */
 void service_commands(struct service *s);
 /* commands.c: one event to control. False = the ring is full. */

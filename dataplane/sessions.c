@@ -70,7 +70,7 @@ static void adopt_slots(struct sessions *s)
 		uint32_t state = __atomic_load_n(&s->slots[i].state, __ATOMIC_ACQUIRE);
 
 		if (state == SESSION_LIVE)
-			sessions_add(s, i, NULL);
+			s->refused += sessions_add(s, i, NULL) != 0;
 		else if (state != SESSION_FREE)
 			sessions_remove_finish(s, i); /* begun before a crash, or without us */
 	}
@@ -135,7 +135,7 @@ void sessions_detach(struct sessions *s)
 		return;
 	if (s->cells) {
 		for (uint64_t i = 0; i < capacity(s); i++)
-			if (cell_at(s, i)->ready)
+			if (cell_at(s, i)->ready || cell_at(s, i)->session_id) /* or half removed */
 				explicit_bzero(cell_at(s, i), s->stride);
 		munmap(s->cells, s->cells_bytes);
 	}

@@ -62,6 +62,7 @@ struct sessions {
 	size_t table_bytes, cells_bytes;
 	int fd; /* our own description: holds the flock */
 	uint32_t live;
+	uint32_t refused; /* LIVE slots found at attach that contradict themselves: not served */
 	uint32_t generation;
 };
 
@@ -104,8 +105,8 @@ static inline void sessions_lane_unlock(const struct sessions *s, struct session
 }
 
 /* Take over the table behind `fd` (not consumed): own description, exclusive flock, checks, bump of
- * `generation`, expansion of every LIVE slot, end of removals a crash interrupted. `lanes` is what
- * the configuration promised. -EBUSY when another dataplane holds it. Service thread. */
+ * `generation`, expansion of every LIVE slot, end of removals a crash interrupted. -EBUSY when another
+ * dataplane holds it. Service thread. */
 int sessions_attach(struct sessions **out, int fd, const struct aead *aead, uint32_t n_workers,
 	struct error *err);
 void sessions_detach(struct sessions *s); /* wipes private keys; the table stays. NULL allowed */

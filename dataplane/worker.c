@@ -9,7 +9,7 @@
 #include "stages.h"
 
 enum {
-	IDLE_CLOCK_POLLS = 64, /* an idle worker reads the clock, for its heartbeat, this often */
+	IDLE_CLOCK_POLLS = 64, /* an idle worker shows life, and looks after its buffers, this often */
 	BUSY_GATEWAY_POLLS = 32, /* under load HTTPS requests are looked at this often */
 	DRAIN_EMPTY_POLLS = 16,
 	DRAIN_MAX_POLLS = 4096,
@@ -72,8 +72,11 @@ static bool idle(struct worker *w)
 {
 	gateway_turn(w);
 	worker_count(w, STATS_POLLS_EMPTY, 1);
-	if (++w->idle_polls % IDLE_CLOCK_POLLS == 0)
+	if (++w->idle_polls % IDLE_CLOCK_POLLS == 0) {
 		heartbeat(w, w->clock.now_ns(w->clock.ctx));
+		if (mr_unlikely(w->queue->ops->starved(w->queue)))
+			worker_count(w, STATS_MBUF_EMPTY, 1);
+	}
 	return false;
 }
 

@@ -24,13 +24,15 @@ if [[ -e $etc/millrace.yaml ]]; then
 	echo "kept $etc/millrace.yaml; the new example is millrace.yaml.new beside it"
 else
 	install -m 640 firmware-config/millrace.yaml "$etc/millrace.yaml"
+	# The units installed here run the dataplane: control attaches to it.
+	sed -i 's/^  attach: false /  attach: true  /' "$etc/millrace.yaml"
 fi
 for unit in firmware-config/systemd/*.service; do
 	sed "s|@PREFIX@|$PREFIX|g" "$unit" >"$root/etc/systemd/system/${unit##*/}"
 done
 cat <<END
 installed under $root$PREFIX. Next:
-  edit $etc/millrace.yaml (with systemd: dataplane.attach: true), then
+  edit $etc/millrace.yaml, then
   millrace-host check --config $etc/millrace.yaml
   systemctl daemon-reload && systemctl enable --now millrace-dataplane millrace-control
 END

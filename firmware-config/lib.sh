@@ -40,7 +40,23 @@ mr_huge_change() {
 			sleep 0.02
 		done
 		echo $((after - before))
-	) 9>/tmp/.millrace-huge-pages.lock
+	) 9<"$MR_HUGE_FILE"
+}
+
+# A guardian that was killed by -9 puts nothing back: whoever comes next does it. A living one holds a lock on its
+# file, and so does everything in its world; the file says how many huge pages it raised.
+mr_sweep() {
+	local dir raised
+	for dir in /tmp/millrace.*; do
+		[[ -d $dir && ! -L $dir && -O $dir && -f $dir/guardian ]] || continue
+		(
+			flock -n 8 || exit 0
+			read -r raised <&8 && [[ $raised =~ ^[0-9]+$ ]] || raised=0
+			((raised == 0)) || mr_huge_change "-$raised" >/dev/null
+			rm -rf "$dir"
+			mr_warn "an earlier run was killed: gave back its $raised huge pages and removed $dir"
+		) 8<"$dir/guardian"
+	done
 }
 
 # What of the host could carry our traces: one line each.
@@ -68,17 +84,20 @@ mr_guardian_leave() {
 
 # Run the same script again inside the new namespaces, forward signals, return its exit status.
 mr_guard() {
-	local status=143 pid
+	local status=143 pid interrupted
 	# A guardian killed by -9 takes unshare with it, and that one the inner shell, by TERM.
 	setpriv --pdeathsig KILL unshare --mount --pid --net --fork --mount-proc --kill-child=TERM --propagation private \
 		-- setsid env MR_INSIDE=1 MR_WORK="$MR_WORK" MR_HUGE_MISSING="$MR_HUGE_MISSING" "$BASH" "$0" "$@" <&0 &
 	pid=$!
 	# shellcheck disable=SC2064
-	trap "pkill -TERM -P $pid" INT TERM HUP
+	trap "interrupted=1; pkill -TERM -P $pid" INT TERM HUP
 	until pgrep -P "$pid" >"$MR_WORK/pid" || ! kill -0 "$pid" 2>/dev/null; do
 		sleep 0.01
 	done
-	while kill -0 "$pid" 2>/dev/null; do
+	# A wait that a signal ended tells of the signal, not of the child, even when that has ended meanwhile.
+	interrupted=1
+	while [[ -n $interrupted ]]; do
+		interrupted=''
 		wait "$pid"
 		status=$?
 	done
@@ -95,14 +114,17 @@ lib_enter() {
 		return 0
 	fi
 	[[ $(id -u) -eq 0 ]] || mr_die "root is needed (namespaces, AF_XDP, huge pages): run with sudo"
+	mr_sweep
 	MR_WORK=$(mktemp -d /tmp/millrace.XXXXXX)
 	chmod 755 "$MR_WORK"
+	exec 8>"$MR_WORK/.guardian" && flock 8 && mv "$MR_WORK/.guardian" "$MR_WORK/guardian"
 	MR_HUGE_RAISED=0 MR_HUGE_MISSING=0
 	trap mr_guardian_leave EXIT
 	trap 'exit 130' INT TERM HUP
 	if ((need > 0)) && [[ -w $MR_HUGE_FILE ]]; then
 		free=$(<"${MR_HUGE_FILE%/*}/free_hugepages")
 		MR_HUGE_RAISED=$(mr_huge_change "$need")
+		echo "$MR_HUGE_RAISED" >&8
 		if ((MR_HUGE_RAISED + free < need)); then
 			MR_HUGE_MISSING=$((need - MR_HUGE_RAISED))
 			mr_warn "$MR_HUGE_MISSING of $need huge pages could not be had (memory is fragmented or full): running on normal pages"

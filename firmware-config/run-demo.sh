@@ -116,15 +116,15 @@ if [[ -n ${KEEP:-} ]]; then
 	cat >"$MR_WORK/enter" <<-END
 	#!/bin/bash
 	# Run a command inside the demo's namespaces (default: a shell).
-	exec nsenter --target "\$(<$MR_WORK/pid)" --mount --net --pid -- env MILLRACE_RUN=$MILLRACE_RUN \\
-	    MILLRACE_STATE=$MILLRACE_STATE MILLRACE_API_KEY=$key PATH=$PATH "\${@:-bash}"
+	export MILLRACE_RUN=$MILLRACE_RUN MILLRACE_STATE=$MILLRACE_STATE MILLRACE_API_KEY=$key PATH=$PATH
+	exec nsenter --target "\$(<$MR_WORK/pid)" --mount --net --pid -- "\${@:-bash}"
 	END
 	cat >"$MR_WORK/client" <<-END
 	#!/bin/bash
 	# Run a command on the client's machine.
 	exec $MR_WORK/enter nsenter --net=/run/netns/client -- "\${@:-bash}"
 	END
-	chmod 755 "$MR_WORK/enter" "$MR_WORK/client"
+	chmod 700 "$MR_WORK/enter" "$MR_WORK/client" # a key is in them
 	cat <<-END
 	  It stays up. In another terminal:
 	    control socket   $MILLRACE_RUN/control.sock

@@ -38,6 +38,7 @@ stack_config() {
 	  slots: 256
 	https:
 	  listen: "$MR_SERVER_MGMT:8443"
+	  data_networks: ["${MR_SERVER_DATA%.*}.0/24"]
 	license:
 	  keys: ["$MR_WORK/vendor/license-public.pem"]
 	END

@@ -35,9 +35,9 @@ static void check_dataplane(struct doctor *d, const json_t *s)
 {
 	const json_t *dp = json_object_get(s, "dataplane");
 	bool ready = !strcasecmp(field_text(dp, "state"), "ready");
-	char detail[300];
+	char detail[460];
 
-	snprintf(detail, sizeof(detail), "%s%s%.200s", field_text(dp, "state"),
+	snprintf(detail, sizeof(detail), "%.40s%s%.384s", field_text(dp, "state"),
 		*field_text(dp, "last_exit") ? ", last exit: " : "", field_text(dp, "last_exit"));
 	finding(d, ready ? GOOD : BAD, "dataplane ready", detail,
 		"read the log of millrace-dataplane; then: millrace dataplane restart");
@@ -74,7 +74,7 @@ static void check_license(struct doctor *d, const json_t *l)
 		snprintf(detail, sizeof(detail), "valid, %.1f days left", days);
 	else
 		snprintf(detail, sizeof(detail), "%s: %.256s", state, field_text(l, "reason"));
-	finding(d, !valid ? BAD : days < 30 ? WARNING : GOOD, "licence", detail,
+	finding(d, !valid ? BAD : days < 14 ? WARNING : GOOD, "licence", detail,
 		"get a licence from the vendor; then: millrace license install FILE");
 }
 

@@ -148,7 +148,7 @@ static json_t *parse_file(const char *s)
 		return json_string(full);
 	if (s[0] == '/' || !getcwd(here, sizeof(here)))
 		return json_string(s);
-	if (snprintf(full, sizeof(full), "%s/%s", here, s) >= (int)sizeof(full))
+	if (snprintf(full, sizeof(full), "%s/%s", here[1] ? here : "", s) >= (int)sizeof(full))
 		return NULL;
 	return json_string(full);
 }

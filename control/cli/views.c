@@ -33,7 +33,7 @@ static void status_dataplane(const json_t *d)
 {
 	const char *state = field_text(d, "state");
 	bool ready = !strcasecmp(state, "ready");
-	char text[512], word[128];
+	char text[768], word[128];
 	int n;
 
 	painted(ready ? STYLE_GOOD : STYLE_BAD, state, word);
@@ -49,7 +49,7 @@ static void status_dataplane(const json_t *d)
 		n += snprintf(text + n, sizeof(text) - (size_t)n, "  %scrash loop, waiting%s",
 			print_on(STYLE_BAD), print_off());
 	if (!ready && *field_text(d, "last_exit"))
-		snprintf(text + n, sizeof(text) - (size_t)n, "  (%.120s)", field_text(d, "last_exit"));
+		snprintf(text + n, sizeof(text) - (size_t)n, "  (%.384s)", field_text(d, "last_exit"));
 	line("dataplane", text);
 }
 

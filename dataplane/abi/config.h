@@ -54,7 +54,7 @@ struct dp_config {
 	uint32_t service_core; /* CPU of the service thread (link, mailbox, model staging); ~0 = any */
 	uint32_t memory_mb;    /* EAL memory */
 	uint32_t huge_pages;   /* 1 = required, 0 = run on normal pages (the status says so) */
-	uint32_t mbufs;        /* per port, 0 = 16384 */
+	uint32_t mbufs;        /* per port, 0 = 16384, or 8192 a queue where that is more */
 	uint32_t burst;        /* packets taken per poll, 1..64, 0 = 32 */
 	uint32_t sessions;     /* capacity of the session table, power of two */
 	uint32_t lanes;        /* per session */

@@ -162,7 +162,7 @@ MR_ALWAYS_INLINE struct limit_result limits_take(struct limit_slot *slot, uint64
 
 /* Charge `units` at `now` (ticks) to `slot`. Lock-free, any number of threads, one compare-and-swap
  * when uncontended. A refused charge changes nothing. Admitted units are not added to
- * units_admitted here: the caller sums them over a burst and calls limits_account() once. */
+ * units_admitted here: that is limits_account(). */
 MR_ALWAYS_INLINE struct limit_result limits_charge(struct limit_slot *slot, uint64_t now,
 	uint32_t units)
 {

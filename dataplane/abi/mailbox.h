@@ -7,7 +7,7 @@
  *   +----------------+-----------------------------+-----------------------------+
  *
  * Every command carries a sequence number and is answered by one EVENT_ACK with the same number and a
- * result (0 or -errno). Commands are idempotent: after a dataplane restart control sends again
+ * result (0, or -errno with a sentence that says why). Commands are idempotent: after a dataplane restart control sends again
  * whatever describes the present. Consumer and producer copy a message before looking at it.
  */
 #pragma once
@@ -16,7 +16,12 @@
 
 #define MAILBOX_MAGIC 0x31584f42524c494dull /* "MILRBOX1" */
 
-enum { MAILBOX_VERSION = 1, MAILBOX_SLOTS = 1024 };
+enum {
+	MAILBOX_VERSION = 2,
+	MAILBOX_SLOTS = 1024,
+	MAILBOX_REFUSALS = 16,
+	MAILBOX_REFUSAL_BYTES = 128,
+};
 
 /* control -> dataplane */
 enum mailbox_command {
@@ -25,14 +30,15 @@ enum mailbox_command {
 	CMD_MODEL_STAGE,       /* a = model index, b = artifact number (abi/link.h): next slot */
 	CMD_MODEL_ACTIVATE,    /* a = model index: next -> current -> previous */
 	CMD_MODEL_ROLLBACK,    /* a = model index: previous -> current */
-	CMD_MODEL_UNLOAD,      /* a = model index: all three slots */
-	CMD_LICENCE,           /* a = CLOCK_MONOTONIC ns until which requests are answered; 0 = not */
+	CMD_MODEL_UNLOAD,      /* a = model index: all three slots, and what was offered but not staged */
+	CMD_LICENCE,           /* a = CLOCK_MONOTONIC ns until which requests are answered; 0 = not. A
+				* dataplane serves nobody before the first, sent behind all offers */
 	CMD_STOP,              /* drain, answer what was received, exit 0 */
 };
 
 /* dataplane -> control */
 enum mailbox_event {
-	EVENT_ACK = 1,      /* seq of the command, result */
+	EVENT_ACK = 1,      /* seq of the command, result; when that is an error, b = index of refusals[] */
 	EVENT_READY,        /* all workers poll */
 	EVENT_LIMIT_CORRUPT, /* a = subscriber */
 	EVENT_MODEL_RELEASED, /* a = model index, b = artifact number: no worker uses it any more */
@@ -59,6 +65,9 @@ struct mailbox {
 	uint32_t total_bytes;
 	struct mailbox_ring to_dataplane MR_ALIGNED(64);
 	struct mailbox_ring to_control MR_ALIGNED(64);
+	/* Why a command was refused, for a person: written before its EVENT_ACK, overwritten by the 16th
+	 * refusal after it. The reader copies it and trusts neither its end nor its characters. */
+	char refusals[MAILBOX_REFUSALS][MAILBOX_REFUSAL_BYTES] MR_ALIGNED(64);
 };
 
 STATIC_ASSERT(sizeof(struct mailbox_message) == 64, "one line a message");

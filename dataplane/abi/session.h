@@ -12,6 +12,11 @@
  * Who writes: control fills a FREE slot (state last, release) and keeps the table unmapped
  * otherwise; the dataplane owns a LIVE slot and every lane. One dataplane at a time: it re-opens the
  * fd, takes flock(LOCK_EX|LOCK_NB), then bumps `generation`.
+ *
+ * A lane has one user at a time. protocol.md gives each lane to the queue of its first authentic
+ * packet and hands the others' packets over; for now any worker may use any lane, under a lock of that
+ * lane that is private to the dataplane (none with a single worker). The layout is the same either
+ * way, and so is what a crash may lose.
  */
 #pragma once
 

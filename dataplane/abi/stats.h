@@ -67,7 +67,7 @@ enum { STATS_VERSION = 1 };
 	X(LIMIT_CONTENDED, "limit_contended", "limiter charges that lost every race (refused)")    \
 	X(LIMIT_CORRUPT, "limit_corrupt", "limiter slots with an impossible TAT, reset")           \
 	X(MODEL_SWAPS, "model_swaps", "model activations seen by this worker")                     \
-	X(MBUF_EMPTY, "mbuf_empty", "times the packet pool was empty")
+	X(MBUF_EMPTY, "mbuf_empty", "idle looks that found no free packet buffer: nothing can arrive")
 
 enum stats_counter {
 #define X(sym, name, help) STATS_##sym,

@@ -41,7 +41,8 @@ int fd_send(int sock, const void *msg, size_t n, const int *fds, size_t n_fds);
 ssize_t fd_recv(int sock, void *msg, size_t n, int fds[FD_MAX_PASSED], size_t *n_fds);
 
 /* Listen on / connect to a SOCK_SEQPACKET (or SOCK_STREAM) Unix socket, close-on-exec and
- * non-blocking. listen replaces a stale socket file and sets `mode`. fd or -errno with err. */
+ * non-blocking. listen replaces the socket file and sets `mode`: the caller holds a lock that says nobody
+ * lives behind it. fd or -errno with err. */
 int fd_unix_listen(const char *path, int type, mode_t mode, struct error *err);
 int fd_unix_connect(const char *path, int type, struct error *err);
 

@@ -392,8 +392,10 @@ static int sweep(struct mr_client *c, uint64_t now_ns, struct mr_result *results
 		if (r->attempts < c->attempts) {
 			c->counters.retries++;
 			rc = send_attempt(c, r, now_ns);
-			if (rc)
+			if (rc && !n)
 				return rc;
+			if (rc)
+				break; /* what has been given up goes first */
 			continue;
 		}
 		results[n++] = (struct mr_result){.tag = r->tag,
@@ -424,12 +426,17 @@ static void renew(struct mr_client *c, uint64_t now_ns)
 		c->expires_ns = now_ns; /* the server has said so: no use in going on */
 }
 
-static void wait_readable(const struct mr_client *c, uint64_t until_ns)
+/* Until a datagram comes, `deadline_ns`, or there is something to do: a retry, a renewal. */
+static void wait_readable(const struct mr_client *c, uint64_t deadline_ns)
 {
 	struct pollfd p = {.fd = c->fd, .events = POLLIN};
-	uint64_t now = clock_now_ns();
+	uint64_t now = clock_now_ns(), until_ns = deadline_ns;
 	struct timespec t;
 
+	if (c->next_sweep_ns < until_ns)
+		until_ns = c->next_sweep_ns;
+	if (c->renew_ns < until_ns && now < c->expires_ns)
+		until_ns = c->renew_ns;
 	if (until_ns <= now)
 		return;
 	t.tv_sec = (time_t)((until_ns - now) / NS_PER_S);
@@ -454,11 +461,15 @@ int mr_poll(struct mr_client *c, struct mr_result *results, int max, int timeout
 			more = sweep(c, now, results + n, max - n);
 		if (now >= c->renew_ns && now < c->expires_ns)
 			renew(c, now);
-		if (n < 0 || more < 0)
-			return n < 0 ? n : more;
-		if (n + more || now >= deadline)
-			return n + more;
-		wait_readable(c, c->next_sweep_ns < deadline ? c->next_sweep_ns : deadline);
+		if (n < 0)
+			return n;
+		if (more < 0 && !n)
+			return more;
+		if (more > 0)
+			n += more; /* else answers go before the failure of a retry, which is tried again */
+		if (n || now >= deadline)
+			return n;
+		wait_readable(c, deadline);
 	}
 }
 

@@ -128,8 +128,10 @@ int mr_submit(struct mr_client *c, const struct mr_model *model, const void *row
 	uint64_t tag);
 
 /* Take up to `max` (64 at most) results; wait up to timeout_ms for the first (0 = do not wait).
- * Sends due retries and renews the session when its time has come, which may hold one call for up
- * to https_timeout_ms. Returns how many were written to results[], 0 when none, or -EIO. */
+ * Sends due retries and renews the session when half its life has passed, which may hold one call for
+ * up to https_timeout_ms; nothing else renews it, so a client that is idle for long calls this now and
+ * then. Returns how many were written to results[], 0 when none, or -EIO when a datagram could not be
+ * sent or received; results that are there are handed out first. */
 int mr_poll(struct mr_client *c, struct mr_result *results, int max, int timeout_ms);
 
 /* Requests submitted and not yet handed out by mr_poll(). */

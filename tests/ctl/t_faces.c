@@ -80,11 +80,12 @@ static int init_all(struct control *ctl, struct error *err)
 static int serve(const char *dir, int ready)
 {
 	char key[128];
-	const char *keys[] = {key};
+	const char *keys[] = {key}, *networks[] = {"10.77.0.0/24"};
 	struct config_port port = {.kind = "af_xdp", .device = "eth1", .queues = 1, .ipv4 = "10.77.0.1",
 		.ipv6 = "fd77::1", .udp_port = 4433};
 	struct config config = {.instance = "test", .run_dir = dir, .state_dir = dir, .ports = &port,
-		.ports_count = 1, .https = {.listen = "127.0.0.1:0"}, .license = {.keys = keys,
+		.ports_count = 1, .https = {.listen = "127.0.0.1:0",
+		.data_networks = networks, .data_networks_count = 1}, .license = {.keys = keys,
 		.keys_count = 1}};
 	struct control ctl = {.config = &config, .base = event_base_new(),
 		.started_wall_s = clock_wall_s()};
@@ -106,6 +107,8 @@ static int serve(const char *dir, int ready)
 	close(ready);
 	if (rc == 0)
 		event_base_dispatch(ctl.base);
+	while (t_loading && event_base_loop(ctl.base, EVLOOP_ONCE) == 0)
+		; /* on a slow machine they are still at it */
 	ctl_socket_uninit(&ctl);
 	https_uninit(&ctl);
 	t_worker_uninit(&ctl);

@@ -28,7 +28,9 @@ void t_license_make(const char *dir, const char *name, int64_t not_before, int64
 
 /* Calls the machine got, in this process (tests that link it without t_faces_start). */
 extern unsigned int t_applied, t_commands;
+extern unsigned int t_loading; /* loads under way */
 extern uint64_t t_last_command_a;
+extern uint32_t t_subscribers; /* how many there are, 0 = as many as were added */
 
 /* The gateway, and a worker that answers its slots from the same loop. */
 struct control;

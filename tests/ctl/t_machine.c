@@ -23,6 +23,8 @@
 enum { MAX = 16 };
 
 unsigned int t_applied, t_commands;
+uint32_t t_subscribers;
+unsigned int t_loading;
 uint64_t t_last_command_a;
 
 static struct subscriber subs[MAX] = {{.index = 0, .name = "acme", .plan = "demo", .rate = 200000,
@@ -146,7 +148,7 @@ void subscribers_apply_all(struct control *ctl)
 uint32_t subscribers_count(struct control *ctl)
 {
 	(void)ctl;
-	return n_subs;
+	return t_subscribers ? t_subscribers : n_subs;
 }
 
 double subscribers_total_rate(struct control *ctl)
@@ -267,6 +269,7 @@ static void load_step(evutil_socket_t fd, short what, void *arg)
 	l->job.done(0, &digits, NULL, l->job.arg);
 	event_free(l->timer);
 	free(l);
+	t_loading--;
 }
 
 int models_load(struct control *ctl, const char *path, const char *name, bool activate, bool dry_run,
@@ -283,6 +286,7 @@ int models_load(struct control *ctl, const char *path, const char *name, bool ac
 	l = calloc(1, sizeof(*l));
 	l->job = *job;
 	l->timer = event_new(ctl->base, -1, EV_PERSIST, load_step, l);
+	t_loading++;
 	return event_add(l->timer, &tv);
 }
 

@@ -14,6 +14,7 @@
 
 #include "control/config.h"
 #include "control/config_check.h"
+#include "control/ip_text.h"
 
 #define PORT "ports:\n  - kind: memif\n    device: /tmp/m.sock\n    cores: [0]\n    ipv4: 10.0.0.1\n"
 
@@ -54,6 +55,8 @@ static const struct refusal refusals[] = {
 	{"a mapping for a value", PORT "dataplane:\n  backend:\n    a: b\n", "t:7:", "one value"},
 	{"a value for a section", PORT "https: on\n", "t:6:", "https must be a mapping"},
 	{"a value for a list", PORT "models:\n  preload: a.mrm\n", "t:7:", "must be a list"},
+	{"a network without its length", PORT "https:\n  data_networks: [10.0.0.0]\n", "t:7:", "not a network"},
+	{"a network too long", PORT "https:\n  data_networks: [\"10.0.0.0/24\", \"10.0.0.0/33\"]\n", "t:7:", "10.0.0.0/33"},
 	{"sessions not a power of two", PORT "dataplane:\n  sessions: 1000\n", "t:7:", "power of two"},
 	{"no such CPU", "ports:\n  - kind: memif\n    device: x\n    ipv4: 1.2.3.4\n    cores: [4000]\n",
 		"t:5:", "no such CPU"},
@@ -195,6 +198,27 @@ static void the_example_file_is_accepted(void **state)
 	config_free(c);
 }
 
+static void a_network_holds_its_addresses_and_no_others(void **state)
+{
+	static const struct {
+		const char *ip, *network;
+		int in;
+	} cases[] = {{"10.77.0.255", "10.77.0.0/24", 1}, {"10.77.1.0", "10.77.0.0/24", 0},
+		{"10.77.0.9", "10.77.0.8/31", 1}, {"10.77.0.10", "10.77.0.8/31", 0},
+		{"1.2.3.4", "0.0.0.0/0", 1}, {"fd77::1", "0.0.0.0/0", 0}, {"fd77::1", "fd77::/64", 1},
+		{"fd77:0:0:1::1", "fd77::/64", 0}, {"fd77::1", "fd77::1/128", 1}, {"1.2.3.4", "1.2.3.4/32", 1},
+		{"1.2.3.4", "1.2.3.4", -EINVAL}, {"1.2.3.4", "1.2.3.4/", -EINVAL},
+		{"1.2.3.4", "1.2.3.4/+8", -EINVAL}, {"fd77::1", "fd77::/129", -EINVAL}};
+	struct ip_addr ip;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		assert_int_equal(ip_parse(&ip, cases[i].ip), 0);
+		if (ip_in_network(&ip, cases[i].network) != cases[i].in)
+			fail_msg("%s in %s", cases[i].ip, cases[i].network);
+	}
+}
+
 static void a_missing_file_and_a_directory_are_refused_by_name(void **state)
 {
 	struct config *c;
@@ -235,6 +259,7 @@ int main(void)
 		cmocka_unit_test(the_environment_moves_the_directories),
 		cmocka_unit_test(the_effective_configuration_is_complete_json),
 		cmocka_unit_test(the_example_file_is_accepted),
+		cmocka_unit_test(a_network_holds_its_addresses_and_no_others),
 		cmocka_unit_test(a_missing_file_and_a_directory_are_refused_by_name),
 		cmocka_unit_test(every_prefix_of_the_example_is_survived),
 	};

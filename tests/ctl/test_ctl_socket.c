@@ -23,6 +23,8 @@
 #include <jansson.h>
 
 #include "control/ctl_commands.h"
+#include "base/error.h"
+#include "control/file_replace.h"
 #include "tests/ctl/t_faces.h"
 
 enum { LINE = 1 << 20 };
@@ -307,6 +309,22 @@ static void a_peer_without_a_role_is_refused_told_and_audited(void **state)
 	assert_true(audited);
 }
 
+static void a_change_that_is_refused_before_it_is_tried_is_audited_too(void **state)
+{
+	const struct t_faces *f = *state;
+	char path[128], *text;
+	struct error err;
+	int fd = dial(f);
+
+	say(fd, "{\"id\":1,\"cmd\":\"subscriber.set\",\"args\":{\"name\":\"acme\",\"rate\":\"much\"}}");
+	expect_error(fd, "bad_request", "rate");
+	snprintf(path, sizeof(path), "%s/audit.log", f->dir);
+	assert_int_equal(file_read(path, 65536, &text, NULL, &err), 0);
+	assert_non_null(strstr(text, "\"action\":\"subscriber.set\",\"subject\":\"acme\",\"dry_run\":false,\"outcome\":\"subscriber.set: "));
+	free(text);
+	close(fd);
+}
+
 static void a_dry_run_changes_nothing_and_is_audited_as_such(void **state)
 {
 	const struct t_faces *f = *state;
@@ -501,6 +519,7 @@ int main(void)
 		T(a_peer_without_a_role_is_refused_told_and_audited),
 		cmocka_unit_test(a_command_above_the_peers_role_is_refused),
 		T(a_dry_run_changes_nothing_and_is_audited_as_such),
+		T(a_change_that_is_refused_before_it_is_tried_is_audited_too),
 		T(golden_sessions_answer_byte_for_byte),
 		T(the_cli_ends_with_0_1_2_or_3_and_speaks_json),
 	};

@@ -24,6 +24,7 @@
 #include "control/gateway.h"
 #include "control/license.h"
 #include "control/limits_table.h"
+#include "control/models.h"
 #include "control/supervisor.h"
 
 enum { MAX_SEEN = 64 };
@@ -342,6 +343,92 @@ static void a_command_is_answered_once_with_its_result(void **state)
 	assert_int_equal(second, 98);
 }
 
+static char why[MAILBOX_REFUSAL_BYTES + 8];
+
+static void record_why(int result, void *arg)
+{
+	assert_int_equal(result, -EINVAL);
+	snprintf(why, sizeof(why), "%s", dp_link_refusal(arg));
+}
+
+static void a_refusal_comes_with_its_reason_whatever_the_peer_wrote(void **state)
+{
+	struct control *ctl = *state;
+	struct mailbox_message m;
+
+	attach(ctl);
+	for (uint64_t b = 0; b < 3; b++) {
+		assert_int_equal(dp_link_command(ctl, CMD_MODEL_STAGE, 1, 0, record_why, ctl), 0);
+		m = peer_take(CMD_MODEL_STAGE);
+		snprintf(peer.mailbox->refusals[0], MAILBOX_REFUSAL_BYTES, "no room\033[2J");
+		memset(peer.mailbox->refusals[1], 'x', MAILBOX_REFUSAL_BYTES); /* without an end */
+		m = (struct mailbox_message){.seq = m.seq, .kind = EVENT_ACK, .result = -EINVAL,
+			.b = b == 2 ? UINT64_MAX : b};
+		assert_true(mailbox_put(&peer.mailbox->to_control, &m));
+		snprintf(why, sizeof(why), "never told");
+		turn(ctl, 20);
+		if (b == 0)
+			assert_string_equal(why, "no room?[2J");
+		else
+			assert_int_equal(strlen(why), b == 1 ? MAILBOX_REFUSAL_BYTES - 1 : 0);
+	}
+	assert_string_equal(dp_link_refusal(ctl), "");
+}
+
+static void a_link_in_doubt_is_attached_anew_and_the_offers_are_read_again(void **state)
+{
+	struct control *ctl = *state;
+	static int result = 99;
+
+	attach(ctl);
+	assert_int_equal(dp_link_command(ctl, CMD_SESSION_ADD, 1, 0, record, &result), 0);
+	dp_link_reattach(ctl, "a test");
+	assert_int_equal(result, -ECONNRESET);
+	assert_int_equal(dp_link_state(ctl), DP_STARTING);
+	dp_link_reattach(ctl, "twice does nothing more");
+	assert_int_equal(other.detached, 1);
+	peer_close(&peer);
+	turn(ctl, 300);
+	peer_accept(&peer, ctl);
+	peer_offer_all(&peer);
+	turn(ctl, 20);
+	assert_int_equal(dp_link_state(ctl), DP_READY);
+	assert_int_equal(other.attached, 2);
+}
+
+static void never(const struct gateway_answer *a, void *arg)
+{
+	(void)a;
+	(void)arg;
+	fail();
+}
+
+/* What an earlier control had submitted when it died is answered after the adoption, to nobody. */
+static void gateway_slots_answered_to_nobody_are_used_again(void **state)
+{
+	struct control *ctl = *state;
+	struct model_entry m = {.header = {.max_rows = 1, .row_in_bytes = 4, .row_out_bytes = 4,
+		.inputs = {{.dtype = WIRE_F32}}}};
+	struct gateway_region *g;
+	struct gateway_job *job = NULL;
+	struct error err = {0};
+	size_t bytes;
+	void *map;
+
+	attach(ctl);
+	assert_int_equal(fd_region_map(gateway_fd(ctl), true, true, &map, &bytes, NULL), 0);
+	g = map;
+	for (int i = 0; i < GATEWAY_SLOTS; i++)
+		g->slots[i].state = GATEWAY_SUBMITTED;
+	assert_int_equal(gateway_infer(ctl, 0, &m, 1, (const uint8_t *)"1234", never, NULL, &job, &err),
+		-EAGAIN);
+	for (int i = 0; i < GATEWAY_SLOTS; i++)
+		g->slots[i].state = GATEWAY_ANSWERED;
+	assert_int_equal(gateway_infer(ctl, 0, &m, 1, (const uint8_t *)"1234", never, NULL, &job, &err), 0);
+	gateway_forget(job);
+	munmap(map, bytes);
+}
+
 static void a_silent_peer_is_a_timeout_and_a_lost_one_a_reset(void **state)
 {
 	struct control *ctl = *state;
@@ -550,6 +637,9 @@ int main(void)
 		T(it_is_ready_only_when_every_worker_polls),
 		T(a_command_is_answered_once_with_its_result),
 		T(a_silent_peer_is_a_timeout_and_a_lost_one_a_reset),
+		T(a_refusal_comes_with_its_reason_whatever_the_peer_wrote),
+		T(a_link_in_doubt_is_attached_anew_and_the_offers_are_read_again),
+		T(gateway_slots_answered_to_nobody_are_used_again),
 		T(a_full_ring_is_said_and_nothing_is_lost),
 		T(totals_never_go_back),
 		T(the_licence_is_sent_again_when_it_changes),

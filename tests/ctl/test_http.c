@@ -219,6 +219,8 @@ static void bad_requests_get_the_error_shape_of_their_path(void **state)
 		"bad_address");
 	expect_v1_error(*state, "POST", "/v1/sessions", "mr_good", "{\"data_address\": 1}", 400,
 		"bad_address");
+	expect_v1_error(*state, "POST", "/v1/sessions", "mr_good", "{\"data_address\": \"10.78.0.2\"}", 403,
+		"source_not_allowed");
 	expect_v1_error(*state, "POST", "/v1/sessions", "mr_good", "{\"dada\": 1}", 400, "bad_request");
 	expect_v1_error(*state, "POST", "/v1/sessions", "mr_good", "[[[[", 400, "bad_request");
 	expect_v1_error(*state, "POST", "/v1/sessions/0000000000000001/renew", "mr_good", NULL, 404,
@@ -330,12 +332,15 @@ static void inference_refusals_say_what_is_wrong(void **state)
 		{"mr_good", "{\"inputs\": [{\"name\": \"x\", \"shape\": [1, 64], \"datatype\": \"FP32\","
 			"\"data\": [\"a\"]}]}", 400, "element 0"},
 		{"mr_good", "{\"inputs\": [{\"name\": \"x\", \"shape\": [1, 64], \"datatype\": \"FP32\","
+			"\"data\": [1e39]}]}", 400, "element 0 is no FP32"},
+		{"mr_good", "{\"inputs\": [{\"name\": \"x\", \"shape\": [1, 64], \"datatype\": \"FP32\","
 			"\"parameters\": {\"binary_data_size\": 256}}]}", 400, "binary"},
 	};
 	char *text;
+	json_t *o;
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		json_t *o = expect(*state, "POST", "/v2/models/digits/infer", cases[i].key, cases[i].body,
+		o = expect(*state, "POST", "/v2/models/digits/infer", cases[i].key, cases[i].body,
 			cases[i].status);
 		const char *why = json_string_value(json_object_get(o, "error"));
 
@@ -344,6 +349,13 @@ static void inference_refusals_say_what_is_wrong(void **state)
 			fail_msg("case %zu: \"%s\" does not speak of \"%s\"", i, why, cases[i].says);
 		json_decref(o);
 	}
+	text = infer_body(1, 1e38); /* its sum is infinite, and JSON has no infinity */
+	o = expect(*state, "POST", "/v2/models/digits/infer", "mr_good", text, 200);
+	free(text);
+	text = json_dumps(json_object_get(json_array_get(json_object_get(o, "outputs"), 0), "data"), JSON_COMPACT);
+	assert_string_equal(text, "[null,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0]");
+	json_decref(o);
+	free(text);
 	text = infer_body(1, -1);
 	json_decref(expect(*state, "POST", "/v2/models/digits/infer", "mr_good", text, 429));
 	free(text);

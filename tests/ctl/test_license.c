@@ -3,12 +3,14 @@
  */
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -290,6 +292,47 @@ static void an_edited_or_removed_audit_line_shows(void **state)
 	free(text);
 }
 
+static void an_entry_that_finds_the_disk_full_leaves_the_chain_whole(void **state)
+{
+	struct box *b = *state;
+	struct rlimit old, full;
+	struct audit_report r;
+	struct error err;
+
+	assert_int_equal(audit_init(&b->ctl, &err), 0);
+	audit_write(&b->ctl, "uid 0", "model.load", "digits", false, "ok");
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+	full = (struct rlimit){250, old.rlim_max}; /* one line and a piece of the next */
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &full), 0);
+	audit_write(&b->ctl, "uid 0", "model.load", "lost", false, "ok");
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+	audit_write(&b->ctl, "uid 0", "model.unload", "digits", false, "ok");
+	assert_int_equal(audit_verify(audit_path(&b->ctl), &r), 0);
+	assert_int_equal(r.lines, 2);
+}
+
+static void a_licence_for_less_than_is_in_use_is_not_installed(void **state)
+{
+	struct box *b = *state;
+	struct license_info i;
+	struct error err = {0};
+	int64_t now = clock_wall_s();
+	char path[128];
+
+	t_license_make(b->dir, "license.json", now - 10, now + 1000);
+	start(b);
+	license_info(&b->ctl, &i);
+	t_subscribers = 3; /* it allows two */
+	t_license_make(b->dir, "smaller.json", now - 20, now + 2000);
+	snprintf(path, sizeof(path), "%s/smaller.json", b->dir);
+	assert_int_equal(license_install(&b->ctl, path, false, &err), -EDQUOT);
+	assert_non_null(strstr(err.text, "remove what is too much"));
+	t_subscribers = 2;
+	assert_int_equal(license_install(&b->ctl, path, false, &err), 0);
+	t_subscribers = 0;
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -304,6 +347,8 @@ int main(void)
 		T(an_entitlement_that_would_be_passed_is_named),
 		T(the_licence_ends_while_running_without_being_asked),
 		T(an_edited_or_removed_audit_line_shows),
+		T(an_entry_that_finds_the_disk_full_leaves_the_chain_whole),
+		T(a_licence_for_less_than_is_in_use_is_not_installed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

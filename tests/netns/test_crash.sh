@@ -32,7 +32,7 @@ restarted_in_time() {
 is "it crashed once and was ready again within $limit_ms ms" restarted_in_time
 wait "$client"
 is "the load across the crash is answered in full, by retries and without enrolling again" \
-	report '.answered == .sent and .wrong_rows == 0 and .sent >= 7000'
+	report '.status.result == .sent and .wrong_rows == 0 and .sent >= 7000'
 
 pid=$(stack_dataplane_pid)
 load "$key" --seconds 4 --rate 2000 --attempts 12 --timeout-ms 50 &
@@ -48,7 +48,28 @@ is "it adopted the running dataplane" test "$(stack_dataplane_pid)" = "$pid"
 is "and knows that" eval 'millrace --json status | jq -e .dataplane.adopted'
 is "and its model" eval 'millrace --json show models | jq -e "any(.models[]; .name == \"digits\" and .current != null)"'
 wait "$client"
-is "no request was lost while control was gone" report '.answered == .sent and .wrong_rows == 0'
+is "no request was lost while control was gone" report '.status.result == .sent and .wrong_rows == 0'
 load "$key" --count 720
 is "new sessions are made by the new control" report '.answered == 720 and .wrong_rows == 0'
+
+# An end that was asked for, under load; then a start over whatever an ungraceful one would have left.
+load "$key" --seconds 3 --rate 2000 --attempts 2 --timeout-ms 50 &
+client=$!
+sleep 1
+began=$EPOCHREALTIME
+kill -TERM "$CONTROL_PID"
+is "a TERM under load ends control with status 0" wait "$CONTROL_PID"
+is "within five seconds" awk -v a="$began" -v b="$EPOCHREALTIME" 'BEGIN { exit b - a > 5 }'
+is "and its dataplane" eval '! kill -0 "$pid" 2>/dev/null'
+is "no XDP program is left on the port" eval '! ip -d link show data0 | grep xdp >/dev/null'
+wait "$client"
+rm -f "$MILLRACE_RUN"/*.sock
+/usr/bin/python3 -c 'import socket, sys
+for path in sys.argv[1:]:
+    socket.socket(socket.AF_UNIX, socket.SOCK_STREAM).bind(path)' "$MILLRACE_RUN/control.sock" "$MILLRACE_RUN/dataplane.sock"
+stack_start_control
+is "stale sockets do not keep the next control from starting" stack_wait_ready 15
+is "the model that was live comes back by itself" wait_for 5 "digits" eval 'millrace --json show models | jq -e ".models[0].current.state == \"live\""'
+load "$key" --count 720
+is "and the key of before is still good" report '.answered == 720 and .wrong_rows == 0'
 t_end

@@ -83,5 +83,35 @@ try "Ctrl-C to the whole group leaves nothing behind" INT 143 wait
 try "a TERM to the whole group leaves nothing behind" TERM 143 wait
 try "kill -9 of everything inside leaves nothing behind" inner 1 wait
 
+# Nobody is left to put anything back: its processes end with it, and the next run mends the rest.
+killed_outside() {
+	local before first i
+	rm -f "$work/started"
+	before=$(face)
+	setsid bash "$work/world.sh" wait >"$work/out" 2>&1 &
+	for ((i = 0; i < 100; i++)); do
+		[[ ! -s $work/started ]] || break
+		sleep 0.05
+	done
+	first=$(cat "$work/started")
+	kill -KILL $!
+	for ((i = 0; i < 80; i++)); do
+		pgrep -f "$work/world.sh" >/dev/null || break
+		sleep 0.05
+	done
+	! pgrep -f "$work/world.sh" >/dev/null || { echo "still running:"; pgrep -af "$work/world.sh"; return 1; }
+	bash "$work/world.sh" 0 >"$work/out" 2>&1
+	grep -q "an earlier run was killed" "$work/out" && [[ ! -e $first && $(face) == "$before" ]] && return
+	diff <(echo "$before") <(face)
+	cat "$work/out"
+	return 1
+}
+sentence="kill -9 of the guardian: nothing runs on, and the next run gives back its pages and folder"
+if killed_outside || killed_outside; then
+	passed=$((passed + 1)) && echo "ok      $sentence"
+else
+	failed=$((failed + 1)) && echo "not ok  $sentence"
+fi
+
 echo "$passed passed, $failed failed, 0 skipped"
 ((failed == 0))

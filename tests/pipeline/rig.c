@@ -430,3 +430,25 @@ void rig_balance(struct rig *r)
 	assert_int_equal(port_mem_unused(r->port) + r->port->n_sent + r->port->n_waiting,
 		PORT_MEM_FRAMES);
 }
+
+/* ---- for cmocka ---- */
+
+int rig_set_up(void **state)
+{
+	struct rig *r = malloc(sizeof(*r));
+
+	rig_init(r, 1);
+	rig_model(r, 0, 1, rig_artifact("alpha", 1, 1.0f, 1, 64));
+	*state = r;
+	return 0;
+}
+
+int rig_tear_down(void **state)
+{
+	struct rig *r = *state;
+
+	rig_balance(r);
+	rig_uninit(r);
+	free(r);
+	return 0;
+}

@@ -56,6 +56,11 @@ struct rig_reply {
 	uint8_t rows[1200];
 };
 
+/* For cmocka: *state = a rig with one worker and model "alpha" (index 0, artifact 1); the balance is checked
+ * after every test. */
+int rig_set_up(void **state);
+int rig_tear_down(void **state);
+
 void rig_init(struct rig *r, uint32_t n_workers);
 void rig_uninit(struct rig *r);
 /* Throw the dataplane away without any good-bye, and start another on the same table and limits. */

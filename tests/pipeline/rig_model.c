@@ -61,8 +61,8 @@ static void put_program(uint8_t *image)
 	p->row_arena_bytes = 128;
 	p->inputs[0] = 0;
 	p->outputs[0] = 1;
-	b[0] = (struct model_buffer){0, RIG_IN, 0};
-	b[1] = (struct model_buffer){64, RIG_OUT, 0};
+	b[0] = (struct model_buffer){0, RIG_IN, WIRE_F32};
+	b[1] = (struct model_buffer){64, RIG_OUT, WIRE_F32};
 	op->kind = MODEL_OP_DENSE;
 	op->layout = MODEL_LAYOUT_PANELS;
 	op->src[0] = 0;

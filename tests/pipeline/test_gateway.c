@@ -20,26 +20,6 @@
 
 static const float sample[RIG_IN] = {1.0f, -2.0f, 0.5f, 3.0f};
 
-static int set_up(void **state)
-{
-	struct rig *r = malloc(sizeof(*r));
-
-	rig_init(r, 1);
-	rig_model(r, 0, 1, rig_artifact("alpha", 1, 1.0f, 1, 64));
-	*state = r;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	struct rig *r = *state;
-
-	rig_balance(r);
-	rig_uninit(r);
-	free(r);
-	return 0;
-}
-
 /* ---- a real model over the wire ---- */
 
 enum { RISK_FEATURES = 30, RISK_ROWS = 100, NPY_HEADER = 128 };
@@ -237,7 +217,7 @@ static void the_next_dataplane_serves_what_its_predecessor_left(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define T(f) cmocka_unit_test_setup_teardown(f, rig_set_up, rig_tear_down)
 	const struct CMUnitTest tests[] = {
 		T(the_risk_model_answers_over_the_wire_as_the_engine_does_alone),
 		T(requests_over_https_get_the_same_answers_as_datagrams),

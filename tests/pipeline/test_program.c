@@ -28,11 +28,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "abi/config.h"
+#include "abi/gateway.h"
 #include "abi/link.h"
 #include "abi/mailbox.h"
 #include "base/clock.h"
@@ -132,6 +134,7 @@ static void start(struct stage *t, bool over_the_socket)
 	t->pid = fork();
 	assert_true(t->pid >= 0);
 	if (t->pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nobody behind */
 		setenv("MILLRACE_RUN", t->dir, 1);
 		exact_leak_stacks();
 		if (over_the_socket)
@@ -245,16 +248,18 @@ static void attach_and_supply(struct stage *t, uint32_t model_slot)
 		assert_int_equal(command(t, CMD_MODEL_STAGE, 0, 1), 0);
 		assert_int_equal(command(t, CMD_MODEL_ACTIVATE, 0, 0), 0);
 	}
+}
+
+static void licence(struct stage *t)
+{
 	assert_int_equal(command(t, CMD_LICENCE, UINT64_MAX, 0), 0);
 }
 
 /* ---- as client ---- */
 
-static void ask(struct stage *t, struct rig_client *c)
+/* Send one request and wait for a frame that comes back, into f. Its length, 0 = none came. */
+static size_t exchange(struct stage *t, struct rig_client *c, uint8_t *f, int wait_ms)
 {
-	struct rig_reply got;
-	float want[RIG_OUT], *y = (float *)got.rows;
-	uint8_t f[RIG_FRAME];
 	size_t n = rig_rows(c, f, "alpha", sample, 1);
 
 	assert_int_equal(send(t->packet, f, n, 0), n);
@@ -264,14 +269,24 @@ static void ask(struct stage *t, struct rig_client *c)
 		socklen_t len = sizeof(from);
 		ssize_t bytes;
 
-		if (poll(&p, 1, 3000) != 1)
-			fail_msg("no reply");
-		bytes = recvfrom(t->packet, f, sizeof(f), 0, (struct sockaddr *)&from, &len);
-		if (from.sll_pkttype == PACKET_OUTGOING || bytes < 60)
-			continue;
-		assert_true(rig_open(c, f, (size_t)bytes, &got));
-		break;
+		if (poll(&p, 1, wait_ms) != 1)
+			return 0;
+		bytes = recvfrom(t->packet, f, RIG_FRAME, 0, (struct sockaddr *)&from, &len);
+		if (from.sll_pkttype != PACKET_OUTGOING && bytes >= 60)
+			return (size_t)bytes;
 	}
+}
+
+static void ask(struct stage *t, struct rig_client *c)
+{
+	struct rig_reply got;
+	float want[RIG_OUT], *y = (float *)got.rows;
+	uint8_t f[RIG_FRAME];
+	size_t n = exchange(t, c, f, 3000);
+
+	if (!n)
+		fail_msg("no reply");
+	assert_true(rig_open(c, f, n, &got));
 	assert_int_equal(got.reply.status, WIRE_RESULT);
 	rig_expect(sample, 1.0f, want);
 	for (int j = 0; j < RIG_OUT; j++)
@@ -308,66 +323,45 @@ static void session(struct stage *t, struct rig_client *c, uint32_t key_id)
 	assert_int_equal(command(t, CMD_SESSION_ADD, c->slot, 0), 0);
 }
 
+/* A gateway in which a request waits since before the crash. *fd is to be offered. */
+static struct gateway_region *gateway_with_a_request(int *fd)
+{
+	struct wire_request q = {.request_id = 5, .model_id = wire_model_id("alpha"), .dtype = WIRE_F32,
+		.segment_count = 1, .rows = 1};
+	struct gateway_region *g;
+	struct error err = {0};
+	void *map;
+
+	*fd = fd_region_new("gateway", sizeof(*g), false, &map, &err);
+	assert_true(*fd >= 0);
+	g = map;
+	g->header.magic = GATEWAY_MAGIC;
+	g->header.version = GATEWAY_VERSION;
+	g->header.slots = GATEWAY_SLOTS;
+	g->header.total_bytes = sizeof(*g);
+	g->header.submitted = 1;
+	memcpy(g->slots[0].request, &q, sizeof(q));
+	memcpy(g->slots[0].request + sizeof(q), sample, sizeof(sample));
+	g->slots[0].request_bytes = sizeof(q) + sizeof(sample);
+	g->slots[0].state = GATEWAY_SUBMITTED;
+	return g;
+}
+
+static void expect_gateway_result(struct gateway_region *g)
+{
+	struct wire_reply reply;
+
+	for (int i = 0; __atomic_load_n(&g->slots[0].state, __ATOMIC_ACQUIRE) != GATEWAY_ANSWERED; i++) {
+		assert_true(i < WAIT_MS);
+		usleep(1000);
+	}
+	memcpy(&reply, g->slots[0].reply, sizeof(reply));
+	assert_int_equal(reply.status, WIRE_RESULT);
+}
+
 static void detach_xdp(void)
 {
 	shell("ip link set dev dp0 xdp off"); /* the supervisor's work after a crash */
-}
-
-static void the_program_serves_survives_kill_9_and_stops_when_told(void **state)
-{
-	struct stage t = {.dir = "/tmp/mr-t-program-XXXXXX"};
-	struct rig_client c;
-	uint64_t began_ns, admitted;
-	int status;
-
-	(void)state;
-	assert_non_null(mkdtemp(t.dir));
-	configure(&t);
-	network(&t);
-	supplies(&t);
-	start(&t, true);
-	attach_and_supply(&t, LINK_SLOT_NONE);
-	assert_int_equal(t.stats->header.ports[0].xdp_mode, 1);
-	session(&t, &c, 0x1001);
-	for (int i = 0; i < 200; i++)
-		ask(&t, &c);
-	admitted = t.limits[0].units_admitted;
-	assert_int_equal(admitted, 200);
-
-	close(t.link); /* control goes away and comes back: everything is offered to it */
-	ask(&t, &c);
-	{
-		struct error err = {0};
-		char path[128];
-
-		snprintf(path, sizeof(path), "%s/dataplane.sock", t.dir);
-		t.link = fd_unix_connect(path, SOCK_SEQPACKET, &err);
-		hello(&t);
-		assert_int_equal(receive_offers(&t), 5);
-		event(&t, EVENT_READY);
-	}
-	kill(t.pid, SIGKILL);
-	waitpid(t.pid, &status, 0);
-	close(t.link);
-	detach_xdp();
-	began_ns = clock_now_ns();
-	start(&t, false);
-	hello(&t);
-	attach_and_supply(&t, LINK_SLOT_CURRENT);
-	ask(&t, &c); /* same session, no enrolment */
-	print_message("started and answering again in %.0f ms\n",
-		(double)(clock_now_ns() - began_ns) / 1e6);
-	assert_int_equal(t.table->generation, 2);
-	assert_true(c.replies > SESSION_RESERVE); /* send counters begin behind the reserved ones */
-	assert_int_equal(command(&t, CMD_SESSION_REMOVE, c.slot, 0x1001 * 10ull), 0);
-	assert_int_equal(command(&t, CMD_MODEL_UNLOAD, 0, 0), 0);
-	assert_int_equal(event(&t, EVENT_MODEL_RELEASED).b, 1);
-	assert_int_equal(command(&t, CMD_STOP, 0, 0), 0);
-	waitpid(t.pid, &status, 0);
-	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-	limits_view_close(t.view);
-	xdp_maps_close(&t.maps);
-	rmdir(t.dir);
 }
 
 /* Start with `config` on fd 3 and collect what it says. Returns the exit status. */
@@ -395,6 +389,82 @@ static int run_to_the_end(const struct dp_config *config, const char *dir, char 
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+static void the_program_serves_survives_kill_9_and_stops_when_told(void **state)
+{
+	struct stage t = {.dir = "/tmp/mr-t-program-XXXXXX"};
+	struct rig_client c;
+	uint64_t began_ns, admitted;
+	struct gateway_region *gateway;
+	uint8_t f[RIG_FRAME];
+	char said[4096] = "";
+	int status, gateway_fd;
+
+	(void)state;
+	assert_non_null(mkdtemp(t.dir));
+	configure(&t);
+	network(&t);
+	supplies(&t);
+	start(&t, true);
+	attach_and_supply(&t, LINK_SLOT_NONE);
+	licence(&t);
+	assert_int_equal(t.stats->header.ports[0].xdp_mode, 1);
+	session(&t, &c, 0x1001);
+	for (int i = 0; i < 200; i++)
+		ask(&t, &c);
+	admitted = t.limits[0].units_admitted;
+	assert_int_equal(admitted, 200);
+
+	/* A second one in the same directory goes away, and the first is still ours. */
+	assert_int_equal(run_to_the_end(&t.config, t.dir, said, sizeof(said)), 1);
+	assert_non_null(strstr(said, "another millrace-dataplane runs in"));
+	licence(&t);
+	ask(&t, &c);
+
+	close(t.link); /* control goes away and comes back: everything is offered to it */
+	ask(&t, &c);
+	{
+		struct error err = {0};
+		char path[128];
+
+		snprintf(path, sizeof(path), "%s/dataplane.sock", t.dir);
+		t.link = fd_unix_connect(path, SOCK_SEQPACKET, &err);
+		hello(&t);
+		assert_int_equal(receive_offers(&t), 5);
+		event(&t, EVENT_READY);
+	}
+	kill(t.pid, SIGKILL);
+	waitpid(t.pid, &status, 0);
+	close(t.link);
+	detach_xdp();
+	began_ns = clock_now_ns();
+	start(&t, false);
+	hello(&t);
+	gateway = gateway_with_a_request(&gateway_fd);
+	offer(&t, LINK_FD_GATEWAY, gateway_fd, 0);
+	attach_and_supply(&t, LINK_SLOT_CURRENT);
+	/* Not everything is told yet: better no answer, and a retry, than NOT_LICENSED. */
+	assert_int_equal(exchange(&t, &c, f, 100), 0);
+	assert_int_equal(gateway->slots[0].state, GATEWAY_SUBMITTED);
+	licence(&t);
+	expect_gateway_result(gateway);
+	ask(&t, &c); /* same session, no enrolment */
+	print_message("started and answering again in %.0f ms\n",
+		(double)(clock_now_ns() - began_ns) / 1e6);
+	assert_int_equal(t.table->generation, 2);
+	assert_true(c.replies > SESSION_RESERVE); /* send counters begin behind the reserved ones */
+	assert_int_equal(command(&t, CMD_SESSION_REMOVE, c.slot, 0x1001 * 10ull), 0);
+	assert_int_equal(command(&t, CMD_MODEL_UNLOAD, 0, 0), 0);
+	assert_int_equal(event(&t, EVENT_MODEL_RELEASED).b, 1);
+	assert_int_equal(command(&t, CMD_STOP, 0, 0), 0);
+	waitpid(t.pid, &status, 0);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	limits_view_close(t.view);
+	xdp_maps_close(&t.maps);
+	munmap(gateway, sizeof(*gateway));
+	close(gateway_fd);
+	rmdir(t.dir);
+}
+
 static void a_start_that_cannot_work_ends_with_one_sentence_that_says_what_to_do(void **state)
 {
 	struct stage t = {.dir = "/tmp/mr-t-program-XXXXXX"};
@@ -412,7 +482,15 @@ static void a_start_that_cannot_work_ends_with_one_sentence_that_says_what_to_do
 	snprintf(t.config.ports[0].device, sizeof(t.config.ports[0].device), "nothere");
 	assert_int_equal(run_to_the_end(&t.config, t.dir, said, sizeof(said)), 1);
 	assert_non_null(strstr(said, "port nothere"));
+	t.config.ports[0].rx_descriptors = 65537; /* would be 1 in DPDK's 16 bits */
+	assert_int_equal(run_to_the_end(&t.config, t.dir, said, sizeof(said)), 1);
+	assert_non_null(strstr(said, "65537 and 0 descriptors"));
+	t.config.ports[0].rx_descriptors = 0;
 	t.config.ports[0].queues = 2;
+	t.config.mbufs = 4096;
+	assert_int_equal(run_to_the_end(&t.config, t.dir, said, sizeof(said)), 1);
+	assert_non_null(strstr(said, "4096 packet buffers are too few for 2 queues"));
+	t.config.mbufs = 8192;
 	t.config.ports[0].cores[1] = t.config.ports[0].cores[0];
 	assert_int_equal(run_to_the_end(&t.config, t.dir, said, sizeof(said)), 1);
 	assert_non_null(strstr(said, "CPU 1 has two workers"));

@@ -9,12 +9,24 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <sys/socket.h>
 #include <cmocka.h>
 
 #include "client/millrace.h"
 #include "tests/unit/t_control.h"
 
 static struct t_control control;
+
+/* errno of the client's next datagrams, 0 = they leave. Takes the place of libc's send(). */
+static int send_errno;
+
+ssize_t send(int fd, const void *data, size_t n, int flags)
+{
+	if (!send_errno)
+		return sendto(fd, data, n, flags, NULL, 0);
+	errno = send_errno;
+	return -1;
+}
 
 static struct mr_client *t_open(void)
 {
@@ -256,6 +268,46 @@ static void the_session_is_renewed_before_it_expires_and_not_used_after(void **s
 	mr_client_close(c);
 }
 
+static void one_long_poll_renews_the_session_in_time(void **state)
+{
+	struct mr_client *c;
+	struct mr_result r;
+	enum mr_status status;
+
+	(void)state;
+	control.ttl_s = 1;
+	c = t_open();
+	control.ttl_s = 3600;
+	assert_int_equal(mr_poll(c, &r, 1, 1200), 0); /* past the end of the first life */
+	assert_int_equal(control.renewed, 1);
+	assert_int_equal(t_ask(c, T_ANSWER, &status), 0);
+	mr_client_close(c);
+}
+
+static void answers_are_not_lost_when_a_retry_cannot_be_sent(void **state)
+{
+	struct mr_client *c = t_open();
+	const struct mr_model *m = mr_model_find(c, "twice");
+	float silent[T_ROW_FLOATS] = {T_SILENCE}, good[T_ROW_FLOATS] = {T_ANSWER, 2, 3, 4};
+	struct mr_result r[4];
+
+	(void)state;
+	assert_int_equal(mr_submit(c, m, silent, 1, 1), 0);
+	assert_int_equal(mr_submit(c, m, good, 1, 2), 0);
+	usleep(50000);
+	send_errno = EMSGSIZE; /* the path's MTU has shrunk, say: the due retry fails */
+	assert_int_equal(mr_poll(c, r, 4, 0), 1);
+	assert_int_equal(r[0].tag, 2);
+	assert_int_equal(r[0].status, MR_RESULT);
+	usleep(70000);
+	assert_int_equal(mr_poll(c, r, 4, 0), -EIO); /* now there is nothing else to say */
+	send_errno = 0;
+	assert_int_equal(mr_poll(c, r, 4, 1000), 1);
+	assert_int_equal(r[0].tag, 1);
+	assert_int_equal(r[0].status, MR_UNANSWERED);
+	mr_client_close(c);
+}
+
 static int fresh(void **state)
 {
 	/* Every client gets the same keys, so every test its own server: counters start at 0. */
@@ -286,6 +338,8 @@ int main(void)
 		TEST(many_rows_are_split_and_put_together_in_order),
 		TEST(batches_carry_the_callers_tags_and_respect_the_limit),
 		TEST(the_session_is_renewed_before_it_expires_and_not_used_after),
+		TEST(one_long_poll_renews_the_session_in_time),
+		TEST(answers_are_not_lost_when_a_retry_cannot_be_sent),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

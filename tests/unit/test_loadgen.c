@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Is the load generator honest? Its loop against a server in the same thread that stalls, loses and refuses
+ * by script, so that every figure it reports is known beforehand.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "perf/loadgen/run.h"
+
+enum { KEY_ID = 0x1234, ROW_BYTES = 16, QUEUE = 1 << 14, DATAGRAM_BYTES = 128 };
+
+/* The network and the server behind it. */
+struct fake {
+	struct transport base;
+	struct channel server;
+	uint64_t stall_from_ns, stall_to_ns; /* nothing arrives in this time */
+	uint32_t lose_every, refuse_every;   /* by request id; 0 = none */
+	uint32_t head, tail, bytes[QUEUE];
+	uint8_t queue[QUEUE][DATAGRAM_BYTES];
+	uint8_t handed_out[TRANSPORT_BURST][DATAGRAM_BYTES];
+};
+
+static void fake_frame(struct transport *t, const struct datagram *d, uint32_t n)
+{
+	(void)t, (void)d, (void)n;
+}
+
+static void serve(struct fake *f, const struct datagram *d)
+{
+	uint8_t copy[DATAGRAM_BYTES];
+	struct wire_request q;
+	struct wire_reply reply;
+	const uint8_t *rows;
+	size_t bytes;
+	bool refuse;
+
+	memcpy(copy, d->data, d->bytes);
+	assert_int_equal(channel_open_request(&f->server, copy, d->bytes, &q, &rows, &bytes), CHANNEL_OK);
+	if (f->lose_every && q.request_id % f->lose_every == 0)
+		return;
+	refuse = f->refuse_every && q.request_id % f->refuse_every == 0;
+	reply = (struct wire_reply){.request_id = q.request_id, .model_id = q.model_id,
+		.status = refuse ? WIRE_RATE_LIMITED : WIRE_RESULT, .dtype = refuse ? 0 : WIRE_F32,
+		.segment_count = 1, .rows = refuse ? 0 : q.rows};
+	f->bytes[f->head % QUEUE] = (uint32_t)channel_seal_reply(&f->server, &reply, rows,
+		refuse ? 0 : bytes, f->queue[f->head % QUEUE], DATAGRAM_BYTES);
+	f->head++;
+	assert_true(f->head - f->tail < QUEUE);
+}
+
+static int fake_send(struct transport *t, const struct datagram *d, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		serve((struct fake *)t, &d[i]);
+	return (int)n;
+}
+
+static int fake_receive(struct transport *t, struct datagram *d)
+{
+	struct fake *f = (struct fake *)t;
+	uint64_t now = clock_now_ns();
+	int n = 0;
+
+	if (now >= f->stall_from_ns && now < f->stall_to_ns)
+		return 0;
+	for (; n < TRANSPORT_BURST && f->tail != f->head; n++, f->tail++) {
+		memcpy(f->handed_out[n], f->queue[f->tail % QUEUE], DATAGRAM_BYTES);
+		d[n] = (struct datagram){f->handed_out[n], f->bytes[f->tail % QUEUE]};
+	}
+	return n;
+}
+
+static const struct transport_ops fake_ops = {.frame = fake_frame, .send = fake_send,
+	.receive = fake_receive};
+
+/* Run `o` against `f`. */
+static void run(struct fake *f, const struct options *o, struct run_report *report)
+{
+	static const uint8_t secret[WIRE_KEY_BYTES] = {1, 2, 3};
+	struct bench_sessions s = {.n = 1, .mask = 15};
+	struct mr_model model = {.name = "echo", .id = 7, .row_in_bytes = ROW_BYTES,
+		.row_out_bytes = ROW_BYTES, .max_rows = 1, .input_dtype = WIRE_F32,
+		.output_dtype = WIRE_F32};
+	static volatile sig_atomic_t never;
+	struct error err = {0};
+	struct workload w;
+
+	s.list = calloc(1, sizeof(*s.list));
+	s.table = calloc(16, sizeof(*s.table));
+	s.table[KEY_ID * 2654435761u & 15] = 1;
+	assert_int_equal(aead_init(&s.aead), 0);
+	assert_int_equal(channel_init(&s.list->channel, &s.aead, secret, KEY_ID, 0, CHANNEL_CLIENT), 0);
+	assert_int_equal(channel_init(&f->server, &s.aead, secret, KEY_ID, 0, CHANNEL_SERVER), 0);
+	f->base.ops = &fake_ops;
+	assert_int_equal(workload_init(&w, o, &model, &err), 0);
+	assert_int_equal(bench_run(report, o, &s, &w, &f->base, &never, &err), 0);
+	workload_uninit(&w);
+	channel_uninit(&f->server);
+	bench_sessions_close(&s);
+}
+
+static struct options options(void)
+{
+	return (struct options){.sessions = 1, .rows_per_request = 1, .window = 16, .attempts = 1,
+		.timeout_ms = 1000, .quiet = true, .seed = 1};
+}
+
+static void a_stall_is_charged_to_every_request_it_delayed(void **state)
+{
+	struct fake *f = calloc(1, sizeof(*f));
+	struct run_report *r = calloc(1, sizeof(*r));
+	struct options o = options();
+	uint64_t delayed = 0;
+
+	(void)state;
+	o.rate = 5000;
+	o.seconds = 0.4;
+	f->stall_from_ns = clock_now_ns() + 150 * NS_PER_MS; /* the generator calibrates for 20 ms first */
+	f->stall_to_ns = f->stall_from_ns + 60 * NS_PER_MS;
+	run(f, &o, r);
+	for (uint32_t i = histogram_bucket(NS_PER_MS); i < HISTOGRAM_BUCKETS; i++)
+		delayed += r->latency_ns[i];
+	assert_in_range(r->sent, 1900, 2001); /* a busy machine may take the last of it */
+	assert_int_equal(r->answered, r->sent);
+	assert_int_equal(r->measured, r->sent);
+	assert_true(delayed >= 290); /* due in the 58 ms that were over 1 ms from the stall's end */
+	assert_true(histogram_percentile(r->latency_ns, 95) >= 15 * NS_PER_MS);
+	assert_true(r->max_us >= 59e3);
+	assert_true(r->max_gap_ms >= 59);
+	free(f);
+	free(r);
+}
+
+static void what_is_never_answered_is_counted_and_not_measured(void **state)
+{
+	struct fake *f = calloc(1, sizeof(*f));
+	struct run_report *r = calloc(1, sizeof(*r));
+	struct options o = options();
+
+	(void)state;
+	o.count = 1000;
+	o.attempts = 2;
+	o.timeout_ms = 200;
+	f->lose_every = 10;
+	run(f, &o, r);
+	assert_int_equal(r->sent, 1000);
+	assert_int_equal(r->answered, 900);
+	assert_int_equal(r->unanswered, 100);
+	assert_int_equal(r->first_try_losses, 100);
+	assert_int_equal(r->retries, 100);
+	assert_int_equal(r->measured, 900);
+	assert_int_equal(histogram_count(r->latency_ns), 900);
+	free(f);
+	free(r);
+}
+
+static void a_refusal_is_an_answer_and_no_speed(void **state)
+{
+	struct fake *f = calloc(1, sizeof(*f));
+	struct run_report *r = calloc(1, sizeof(*r));
+	struct options o = options();
+
+	(void)state;
+	o.count = 1000;
+	o.warmup = 100;
+	f->refuse_every = 4;
+	run(f, &o, r);
+	assert_int_equal(r->answered, 1000);
+	assert_int_equal(r->status[WIRE_RATE_LIMITED], 250);
+	assert_int_equal(r->status[WIRE_RESULT], 750);
+	assert_int_equal(r->measured, 675); /* three of four behind the warm-up */
+	assert_int_equal(histogram_count(r->latency_ns), 675);
+	free(f);
+	free(r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_stall_is_charged_to_every_request_it_delayed),
+		cmocka_unit_test(what_is_never_answered_is_counted_and_not_measured),
+		cmocka_unit_test(a_refusal_is_an_answer_and_no_speed),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -6,11 +6,13 @@ $(ONNX_GEN).c $(ONNX_GEN).h &: /usr/include/onnx/onnx.proto
 	@mkdir -p $(@D)
 	$(Q)protoc-c --c_out=$(BUILD)/gen/onnx -I/usr/include/onnx $<
 
-RUN_SRCS := $(addprefix models/run/,check.c generic.c kernel_avx2.c kernel_avx512.c \
-	kernel_native.c kernel_openblas.c kernel_scalar.c model.c run.c)
-RUN_LIBS := -lopenblas
-COMPILE_SRCS := $(addprefix models/compile/,arena.c artifact.c compile.c fold.c ir.c onnx_read.c \
-	onnx_wire.c operators.c pack.c passes.c plan.c sign.c) $(ONNX_GEN).c
+RUN_SRCS := $(addprefix models/run/,check.c check_tensor.c elementwise.c gather.c \
+	kernel_avx2.c kernel_avx512.c kernel_native.c kernel_openblas.c kernel_scalar.c model.c \
+	movement.c product.c recurrent.c reduce.c run.c tensor.c window.c)
+RUN_LIBS := -lopenblas -lm
+COMPILE_SRCS := $(addprefix models/compile/,arena.c artifact.c compile.c fold.c ir.c lower.c \
+	lower_index.c lower_math.c lower_nn.c lower_quant.c lower_shape.c onnx_read.c onnx_wire.c \
+	operators.c pack.c passes.c plan.c sign.c) $(ONNX_GEN).c
 COMPILE_LIBS := -lprotobuf-c -lcrypto
 
 CFLAGS_models/run := -O3
@@ -47,7 +49,8 @@ fuzz_onnx_LIBS = $(COMPILE_LIBS) $(RUN_LIBS)
 fuzz_artifact_SRCS = tests/fuzz/fuzz_artifact.c $(RUN_SRCS) dataplane/base/error.c
 fuzz_artifact_LIBS = $(RUN_LIBS)
 
-TEST_SCRIPTS += tests/models/test_onnx.sh tests/models/test_zoo.sh tests/models/test_exporters.sh
+TEST_SCRIPTS += tests/models/test_onnx.sh tests/models/test_zoo.sh tests/models/test_exporters.sh \
+	tests/models/test_differential.sh
 
 MICRO += bench_gemm
 bench_gemm_SRCS = perf/micro/bench_gemm.c $(RUN_SRCS) $(BASE_SRCS)

@@ -87,18 +87,19 @@ struct model_file_signature {
 	uint8_t signature[MODEL_FILE_SIGNATURE_BYTES];
 };
 
-/* The program section: three flat tables, each on a 64-byte border, in this order, without gaps.
+/* The program section: four flat tables, each on a 64-byte border, in this order, without gaps.
  *
- *   +----------------------+------------------------------+--------------------------+
- *   | struct model_program | struct model_buffer x buffers | struct model_op x ops    |
- *   +----------------------+------------------------------+--------------------------+
+ *   +---------------+---------------------+-----------------+-------------------------------+
+ *   | model_program | model_buffer x n    | model_op x n    | model_tensor_op x n           |
+ *   +---------------+---------------------+-----------------+-------------------------------+
  *
- * Buffers hold float32 activations. A run of up to R rows gives buffer b the bytes
- * [R x row_offset, R x (row_offset + row_bytes)): row r of it is `elements` floats at r x elements,
- * contiguous. Buffers whose lives do not overlap may share bytes. Operators run in table order,
- * every one over all rows of a batch; rows never influence each other. Constants are named by their
- * offset into the weights section, where they lie in the order operators name them (operand 0,
- * operand 1, bias), each starting at the next 64-byte border after the last.
+ * A run of up to R rows gives buffer b the bytes [R x row_offset, R x (row_offset + row_bytes)):
+ * row r of it is `elements` elements at r x elements, contiguous. Buffers whose lives do not overlap
+ * may share bytes. Operators run in table order, every one over all rows of a batch; rows never
+ * influence each other. Constants are named by their offset into the weights section, where they
+ * lie in the order operators name them (operand 0, operand 1, bias; or operands 0 to 7), each
+ * starting at the next 64-byte border after the last. Behind the buffers of all rows lie
+ * scratch_bytes for the operator that is running.
  */
 struct model_program {
 	le32 n_buffers;
@@ -108,23 +109,24 @@ struct model_program {
 	le64 row_arena_bytes; /* activation bytes one row needs; multiple of 64 */
 	le32 inputs[MODEL_FILE_MAX_IO];  /* buffer that receives input i */
 	le32 outputs[MODEL_FILE_MAX_IO]; /* buffer that holds output i at the end */
-	le64 reserved[5];
+	le64 n_tensor_ops;  /* operators of kind TENSOR: one record each, in their order */
+	le64 scratch_bytes; /* the largest operator's need; multiple of 64 */
+	le64 reserved[3];
 };
 
 struct model_buffer {
 	le64 row_offset; /* bytes, multiple of 64 */
-	le32 elements;   /* floats per row, 1..MODEL_FILE_MAX_ROW_ELEMENTS */
-	le32 reserved;
+	le32 elements;   /* per row, 1..MODEL_FILE_MAX_ROW_ELEMENTS */
+	le32 dtype;      /* enum wire_dtype; all operators but TENSOR take WIRE_F32 only */
 };
 
-/* Shapes below are per row. "operand" = src[i] if that is not MODEL_NONE, else the constant of
- * constant_bytes[i] bytes at constant[i] of the weights section. */
+/* Shapes below are per row. Operand 0 is buffer src[0]; DENSE's operand 1 is the constant of
+ * constant_bytes[1] bytes at constant[1] of the weights section. */
 enum model_op_kind {
 	MODEL_OP_DENSE = 1, /* dst[m][n] = act(src0[m][k] x constant1[k][n] + bias[n]) */
 	MODEL_OP_UNARY,     /* dst[i] = act(src0[i]) */
-	MODEL_OP_BINARY,    /* dst[dims] = operand0 (fn) operand1; strides in elements, 0 repeats */
 	MODEL_OP_SOFTMAX,   /* src0[m][n][k]: over n */
-	MODEL_OP_MATMUL,    /* dst[dims][m][n] = a x operand0[m][k] x operand1[k][n], per dims */
+	MODEL_OP_TENSOR, /* n = index of its record; everything else is in there */
 	MODEL_OP_END,
 };
 
@@ -151,8 +153,6 @@ enum model_activation {
 	MODEL_ACT_END,
 };
 
-enum model_binary { MODEL_ADD = 0, MODEL_SUB, MODEL_MUL, MODEL_DIV, MODEL_BINARY_END };
-
 #define MODEL_NONE 0xffffffffu
 
 /* Fields a kind does not name are 0 (src: MODEL_NONE). */
@@ -160,25 +160,81 @@ struct model_op {
 	le32 kind;       /* enum model_op_kind */
 	le32 activation; /* enum model_activation: DENSE, UNARY */
 	le32 layout;     /* enum model_layout: DENSE */
-	le32 function;   /* enum model_binary: BINARY */
 	le32 src[2];     /* buffer, or MODEL_NONE */
 	le32 dst;
-	le32 transposed; /* MATMUL: bit i = operand i is stored transposed */
 	le32 m, k, n;
-	le32 rank;
-	le32 dims[MODEL_FILE_MAX_RANK];
-	le32 stride[2][MODEL_FILE_MAX_RANK];
-	float a, b; /* the activation's parameters; MATMUL: a = alpha */
+	le32 unused;
+	float a, b; /* the activation's parameters */
 	le64 constant[2];
 	le64 constant_bytes[2]; /* 0 = operand is no constant */
 	le64 bias;              /* DENSE: n floats padded to a multiple of 16 */
 	le64 bias_bytes;        /* 0 = no bias */
-	le64 reserved[2];
+	le64 reserved[4];
 };
 
+/* The general operator: whole tensors of any dtype, one row at a time. A row's batch dimension counts
+ * as 1. Shapes of outputs follow from inputs and attributes (models/run/tensor.h says how); they are
+ * stored so that a reader can compare. */
+enum {
+	MODEL_TENSOR_MAX_RANK = 8,
+	MODEL_TENSOR_MAX_IN = 8,
+	MODEL_TENSOR_MAX_OUT = 3,
+	MODEL_TENSOR_INTS = 46,
+	MODEL_TENSOR_FLOATS = 6,
+};
+
+struct model_operand {
+	le32 buffer; /* or MODEL_NONE: a constant of elements x dtype size bytes at `constant` */
+	le32 dtype;  /* 0: the operand is absent, all fields 0 */
+	le32 rank;
+	le32 dims[MODEL_TENSOR_MAX_RANK];
+	le32 reserved;
+	le64 constant;
+};
+
+struct model_tensor_op {
+	le32 function; /* enum model_function */
+	le32 n_in, n_out;
+	le32 reserved;
+	struct model_operand in[MODEL_TENSOR_MAX_IN], out[MODEL_TENSOR_MAX_OUT];
+	int64_t ints[MODEL_TENSOR_INTS];
+	float floats[MODEL_TENSOR_FLOATS];
+};
+
+/* ints[] and floats[] as models/run/tensor.h documents for each. */
+enum model_function {
+	MODEL_FN_UNARY = 1,
+	MODEL_FN_BINARY,
+	MODEL_FN_WHERE,
+	MODEL_FN_CAST,
+	MODEL_FN_STRIDED, /* slice, transpose, expand, tile, depth to space: one walk with strides */
+	MODEL_FN_CONCAT,
+	MODEL_FN_PAD,
+	MODEL_FN_REDUCE,
+	MODEL_FN_ARGMAX,
+	MODEL_FN_CUMSUM,
+	MODEL_FN_MATMUL,
+	MODEL_FN_EINSUM,
+	MODEL_FN_CONV,
+	MODEL_FN_POOL,
+	MODEL_FN_SOFTMAX,
+	MODEL_FN_GATHER,
+	MODEL_FN_GATHER_ELEMENTS,
+	MODEL_FN_GATHER_ND,
+	MODEL_FN_SCATTER_ELEMENTS,
+	MODEL_FN_SCATTER_ND,
+	MODEL_FN_TOPK,
+	MODEL_FN_RECURRENT,
+	MODEL_FN_TREES,
+	MODEL_FN_LAYER_NORM,
+	MODEL_FN_END,
+};
+
+STATIC_ASSERT(sizeof(struct model_operand) == 56, "model_operand");
+STATIC_ASSERT(sizeof(struct model_tensor_op) == 1024, "model_tensor_op");
 STATIC_ASSERT(sizeof(struct model_program) == 128, "model_program");
 STATIC_ASSERT(sizeof(struct model_buffer) == 16, "model_buffer");
-STATIC_ASSERT(sizeof(struct model_op) == 192, "model_op");
+STATIC_ASSERT(sizeof(struct model_op) == 128, "model_op");
 STATIC_ASSERT(sizeof(struct model_file_io) == 128, "model_file_io");
 STATIC_ASSERT(sizeof(struct model_file_header) <= MODEL_FILE_PAGE, "the header is one page");
 STATIC_ASSERT(sizeof(struct model_file_signature) == 104, "model_file_signature");

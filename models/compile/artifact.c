@@ -44,7 +44,7 @@ static uint64_t program_bytes(const struct plan *p)
 {
 	return sizeof(p->program) +
 	       round_up(p->program.n_buffers * sizeof(*p->buffers), MODEL_FILE_ALIGN) +
-	       p->program.n_ops * sizeof(*p->ops);
+	       p->program.n_ops * sizeof(*p->ops) + p->program.n_tensor_ops * sizeof(*p->tensors);
 }
 
 static void fill_header(struct model_file_header *h, const struct plan *p,
@@ -87,8 +87,10 @@ static void write_program(uint8_t *to, const struct plan *p)
 	memcpy(to, &p->program, sizeof(p->program));
 	to += sizeof(p->program);
 	memcpy(to, p->buffers, buffers);
-	memcpy(to + round_up(buffers, MODEL_FILE_ALIGN), p->ops,
-		p->program.n_ops * sizeof(*p->ops));
+	to += round_up(buffers, MODEL_FILE_ALIGN);
+	memcpy(to, p->ops, p->program.n_ops * sizeof(*p->ops));
+	memcpy(to + p->program.n_ops * sizeof(*p->ops), p->tensors,
+		p->program.n_tensor_ops * sizeof(*p->tensors));
 }
 
 static void write_hashes(uint8_t *image, const struct model_file_header *h)

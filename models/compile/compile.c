@@ -2,6 +2,7 @@
  * The compiler's table of contents: unpack, read, passes, plan, write.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,9 +47,12 @@ static int compile_model(const Onnx__ModelProto *model, struct arena *arena,
 	const struct compile_options *o, struct artifact_info *info, struct artifact *out,
 	struct error *err)
 {
-	struct ir_graph g;
+	struct ir_graph g = {.needs = IR_NONE};
 	struct plan plan;
-	int rc = onnx_read(model, arena, &g, err);
+	int rc = onnx_read(model, o, arena, &g, err);
+
+	if (rc && o->needs && g.needs != IR_NONE)
+		snprintf(o->needs, 256, "%s", g.values[g.needs].name);
 
 	if (!rc)
 		rc = passes_run(&g, err);
@@ -71,6 +75,8 @@ int compile_onnx_buffer(const void *onnx, size_t bytes, const struct compile_opt
 
 	*out = (struct artifact){0};
 	err = err ? err : &own;
+	if (options->needs)
+		options->needs[0] = 0;
 	rc = check_options(options, err);
 	if (!rc)
 		rc = onnx_unpack(&onnx__model_proto__descriptor, onnx, bytes, &message, err);

@@ -3,10 +3,20 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "models/run/model.h"
+
+/* The value of a graph input known when compiling: it becomes a constant. */
+struct compile_binding {
+	char name[256];
+	uint32_t dtype; /* enum wire_dtype */
+	uint32_t rank;
+	uint64_t dims[8];
+	const void *data; /* the caller's, until compiling is done */
+};
 
 struct compile_options {
 	const char *name;  /* [A-Za-z0-9._-], at most 63 bytes, begins with a letter or digit */
@@ -14,6 +24,10 @@ struct compile_options {
 	uint32_t max_rows; /* 1..MODEL_FILE_MAX_ROWS */
 	uint32_t cost;     /* limiter units per row, >= 1 */
 	enum model_backend backend; /* OPENBLAS: layers stored row-major; else panels */
+	const struct compile_binding *bindings;
+	uint32_t n_bindings;
+	bool allow_constant; /* accept a graph without inputs (no loader takes its artifact) */
+	char *needs; /* NULL, or 256 bytes: after a refusal the input that has to be bound, or "" */
 };
 
 struct artifact {

@@ -1,61 +1,87 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Constant folding, node by node while the graph is built: shape checks of later nodes depend on
- * what is constant (a bias scaled by Gemm's beta, say), so it cannot wait for a pass.
+ * Constant folding, node by node while the graph is built, by the engine's own functions: later
+ * nodes' shapes depend on what is constant, so it cannot wait for a pass.
  */
 #include <errno.h>
 
 #include "models/compile/ir.h"
 
-/* Strides of `v` broadcast to `to`: 0 where it has one element. */
-static void fold_strides(const struct ir_shape *v, const struct ir_shape *to, le32 *stride)
+/* Functions that move elements or compare them give right answers on the batch size's stand-in. */
+static bool moves_only(const struct tensor_op *op)
 {
-	uint32_t step = 1;
-
-	for (uint32_t i = 1; i <= to->rank; i++) {
-		int64_t d = i <= v->rank ? v->dims[v->rank - i] : 1;
-
-		stride[to->rank - i] = d == 1 ? 0 : step;
-		step *= (uint32_t)d;
+	switch (op->function) {
+	case MODEL_FN_STRIDED:
+	case MODEL_FN_CONCAT:
+	case MODEL_FN_GATHER:
+	case MODEL_FN_GATHER_ELEMENTS:
+	case MODEL_FN_GATHER_ND:
+	case MODEL_FN_SCATTER_ELEMENTS:
+	case MODEL_FN_SCATTER_ND:
+	case MODEL_FN_WHERE:
+		return true;
+	case MODEL_FN_CAST:
+		return op->i[0] == WIRE_I64;
+	case MODEL_FN_BINARY:
+		return op->i[0] == BINARY_EQUAL;
+	default:
+		return false;
 	}
 }
 
-static void fold_binary(const struct ir_graph *g, const struct ir_node *n, float *out)
+/* Does a symbolic constant still hold the batch size? A slice of a shape often does not. */
+static bool holds_batch_size(const struct ir_value *v)
 {
-	const struct ir_shape *to = &g->values[n->out].shape;
-	struct model_op op = {.kind = MODEL_OP_BINARY, .function = n->function, .rank = to->rank};
+	const int64_t *data = v->data;
 
-	for (uint32_t i = 0; i < to->rank; i++)
-		op.dims[i] = (uint32_t)to->dims[i];
-	for (int k = 0; k < 2; k++)
-		fold_strides(&g->values[n->in[k]].shape, to, op.stride[k]);
-	if (!op.rank)
-		op.rank = op.dims[0] = 1;
-	binary_run(&op, out, g->values[n->in[0]].f32, g->values[n->in[1]].f32);
+	if (v->t.dtype != WIRE_I64)
+		return false;
+	for (uint64_t i = 0; i < tensor_elements(&v->t); i++)
+		if (data[i] == IR_BATCH_SIZE)
+			return true;
+	return false;
 }
 
-static bool foldable(const struct ir_graph *g, const struct ir_node *n)
+static int fold_outputs(
+	struct ir_graph *g, struct ir_node *n, struct tensor_args *a, struct error *err)
 {
-	if ((n->op != IR_UNARY && n->op != IR_BINARY) || !g->values[n->in[0]].f32)
-		return false;
-	return (n->op == IR_UNARY || g->values[n->in[1]].f32) &&
-	       g->values[n->out].shape.rank <= MODEL_FILE_MAX_RANK;
+	for (uint32_t k = 0; k < n->t.n_out; k++) {
+		const struct tensor *t = &n->t.out[k];
+
+		a->out[k] = arena_alloc(g->arena, tensor_elements(t), wire_dtype_bytes(t->dtype));
+		if (!a->out[k])
+			return error_set(err, -ENOMEM, "no memory to fold node '%s'", n->name);
+	}
+	a->scratch = arena_alloc(g->arena, n->t.scratch_bytes + 1, 1);
+	return a->scratch ? 0 : error_set(err, -ENOMEM, "no memory to fold node '%s'", n->name);
 }
 
 int ir_fold(struct ir_graph *g, struct ir_node *n, struct error *err)
 {
-	struct ir_value *out = &g->values[n->out];
-	float *data;
+	struct tensor_args a = {.kernels = &kernels_scalar};
+	bool symbolic = false;
+	int rc;
 
-	if (!foldable(g, n))
-		return 0;
-	data = arena_alloc(g->arena, out->elements, sizeof(*data));
-	if (!data)
-		return error_set(err, -ENOMEM, "no memory to fold node '%s'", n->name);
-	if (n->op == IR_BINARY)
-		fold_binary(g, n, data);
-	else
-		kernels_scalar.unary(n->act, data, g->values[n->in[0]].f32, out->elements);
-	out->f32 = data;
+	for (uint32_t k = 0; k < n->t.n_in; k++) {
+		if (n->in[k] == IR_NONE)
+			continue;
+		if (!ir_is_constant(g, n->in[k]))
+			return 0;
+		a.in[k] = g->values[n->in[k]].data;
+		symbolic |= g->values[n->in[k]].symbolic;
+	}
+	if (symbolic && !moves_only(&n->t))
+		return error_set(err, -ENOTSUP,
+			"node '%s' computes with the batch size, which is not known", n->name);
+	rc = fold_outputs(g, n, &a, err);
+	if (rc)
+		return rc;
+	tensor_function_at(n->t.function)->run(&n->t, &a);
+	for (uint32_t k = 0; k < n->t.n_out; k++) {
+		struct ir_value *v = &g->values[n->out[k]];
+
+		v->data = a.out[k];
+		v->symbolic = symbolic && holds_batch_size(v);
+	}
 	n->op = IR_DEAD;
 	return 0;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * The graph between ONNX and the flat plan: values (tensors) and nodes (operators on them).
  *
- * Nodes stand in an order in which every input is produced before it is used; passes keep that. A
- * run-time value of a batched graph has BATCH as its first dimension; in an unbatched graph one
- * "row" is the whole tensor. Names and constants point into the ONNX message, which outlives the
+ * Nodes stand in an order in which every input is produced before it is used; passes keep that.
+ * A batched value is described row by row: its batch dimension counts as 1, and `batch` says which
+ * it is. A constant that came from Shape of a batched value holds IR_BATCH_SIZE in the batch's
+ * place and is `symbolic`. Names and some constants point into the ONNX message, which outlives the
  * graph; everything else is the arena's.
  */
 #pragma once
@@ -11,53 +12,41 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "abi/model_file.h"
-#include "base/error.h"
 #include "models/compile/arena.h"
-#include "models/run/kernels.h"
+#include "models/run/tensor.h"
+
+#define IR_BATCH_SIZE (INT64_MIN + 4711) /* in symbolic constants */
 
 enum {
-	IR_BATCH = -1,
-	IR_MAX_RANK = MODEL_FILE_MAX_RANK + 1, /* with the batch dimension */
-	IR_MAX_NODES = 3 * MODEL_FILE_MAX_OPS, /* one ONNX node becomes up to three */
-	IR_MAX_VALUES = 1 << 18,
+	IR_MAX_NODES = 4 * MODEL_FILE_MAX_OPS,
+	IR_MAX_VALUES = 1 << 19,
 	IR_NONE = -1,
 };
 
 enum ir_op {
 	IR_DEAD = 0,
-	IR_IDENTITY, /* in[0] as it is */
-	IR_VIEW,     /* in[0]'s elements with the output's shape */
-	IR_UNARY,    /* act */
-	IR_BINARY,   /* function */
-	IR_SOFTMAX,  /* m, n, k */
-	IR_MATMUL,   /* alpha, trans_a, trans_b; shapes as numpy.matmul */
-	IR_DENSE, /* in[1] constant weights (alpha, trans_b), in[2] bias vector or IR_NONE; act */
-};
-
-struct ir_shape {
-	uint32_t rank;
-	int64_t dims[IR_MAX_RANK]; /* > 0, or IR_BATCH at [0] */
+	IR_VIEW,    /* in[0]'s elements with the output's shape */
+	IR_TENSOR,  /* t */
+	IR_UNARY,   /* act */
+	IR_SOFTMAX, /* m, n, k */
+	IR_DENSE,   /* in[1] constant weights [k][n], in[2] bias vector or IR_NONE; act */
 };
 
 struct ir_value {
 	const char *name;
-	struct ir_shape shape;
-	const float *f32;   /* constant, or NULL */
-	const int64_t *i64; /* constant shape argument, or NULL */
-	uint64_t elements;  /* per row for run-time values */
-	bool is_input;
+	struct tensor t;
+	int32_t batch;    /* axis of the batch dimension, or IR_NONE */
+	const void *data; /* constant, or NULL */
+	bool symbolic;
+	int32_t input; /* a run-time value: one graph input it depends on (to name it) */
 };
 
 struct ir_node {
 	enum ir_op op;
-	const char *name; /* for people */
-	int32_t in[3];    /* value, or IR_NONE */
-	int32_t out;
+	const char *name;                               /* for people */
+	int32_t in[TENSOR_MAX_IN], out[TENSOR_MAX_OUT]; /* values, or IR_NONE */
+	struct tensor_op t;
 	struct activation act;
-	enum model_binary function;
-	float alpha;
-	bool trans_a, trans_b;
 	uint32_t m, n, k;
 };
 
@@ -75,34 +64,28 @@ struct ir_graph {
 	struct ir_port inputs[MODEL_FILE_MAX_IO], outputs[MODEL_FILE_MAX_IO];
 	uint32_t n_inputs, n_outputs;
 	bool batched;
+	int32_t needs; /* after -ENOTSUP: the graph input whose value must be known, or IR_NONE */
 };
 
-/* Reserve room for a graph of so many values and nodes. -E2BIG or -ENOMEM. */
+/* Reserve room for a graph; tables grow as needed up to the caps above. -ENOMEM. */
 int ir_init(
 	struct ir_graph *g, struct arena *arena, size_t values, size_t nodes, struct error *err);
 
-/* New value of `shape`; counts and caps its elements. Returns its index, or -errno. */
+/* New value of this dtype and shape; caps its elements. Returns its index, or -errno. */
 int32_t ir_value_new(
-	struct ir_graph *g, const char *name, const struct ir_shape *shape, struct error *err);
+	struct ir_graph *g, const char *name, const struct tensor *t, struct error *err);
 
-/* New node with its inputs and output IR_NONE and alpha 1; NULL with err when the table is full. */
+/* New node with its inputs and outputs IR_NONE; NULL with err when the table is full. */
 struct ir_node *ir_node_new(struct ir_graph *g, enum ir_op op, const char *name, struct error *err);
 
 static inline bool ir_is_constant(const struct ir_graph *g, int32_t value)
 {
-	return g->values[value].f32 || g->values[value].i64;
+	return g->values[value].data != NULL;
 }
 
-/* An element-wise node on constants is computed now: its output becomes a constant, the node dead.
- * Other nodes are left alone. -ENOMEM, or 0. */
+/* A tensor function on constants is computed now: its outputs become constants, the node dead.
+ * Other nodes are left alone. -ENOTSUP when it would compute with the batch size, -ENOMEM, or 0. */
 int ir_fold(struct ir_graph *g, struct ir_node *n, struct error *err);
 
-bool ir_shape_equal(const struct ir_shape *a, const struct ir_shape *b);
-
-/* numpy's broadcasting of two operands, with the batch dimension kept first. `node` names the
- * refusal. */
-int ir_broadcast(const struct ir_graph *g, const char *node, int32_t a, int32_t b,
-	struct ir_shape *out, struct error *err);
-
-/* "[batch,3,4]" into `text`; returns text. */
-const char *ir_shape_text(const struct ir_shape *s, char *text, size_t bytes);
+/* "[2,3,4]" into `text`; returns text. */
+const char *ir_shape_text(const struct ir_value *v, char *text, size_t bytes);

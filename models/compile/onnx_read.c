@@ -16,6 +16,8 @@ struct name_slot {
 
 struct reader {
 	const Onnx__ModelProto *model;
+	const struct compile_options *options;
+	struct onnx_node node; /* the one being read */
 	struct ir_graph *g;
 	struct name_slot *names; /* open addressing, a power of two of slots, at most half full */
 	size_t mask;
@@ -42,12 +44,12 @@ static int name_add(struct reader *r, const char *name, int32_t value)
 	return 0;
 }
 
-/* Sizes of all tables follow from the message; each node may become three nodes and
- * four values, and a pass may sum a bias. */
+/* The tables grow with the graph; every name is known now. */
 static int reader_init(struct reader *r, struct arena *arena)
 {
 	const Onnx__GraphProto *graph = r->model->graph;
-	size_t values = graph->n_initializer + graph->n_input + 5 * graph->n_node + 1, slots = 16;
+	size_t values = graph->n_initializer + graph->n_input + 4 * graph->n_node + 1, slots = 16;
+	size_t names = graph->n_initializer + graph->n_input;
 	int rc;
 
 	if (graph->n_node > MODEL_FILE_MAX_OPS)
@@ -56,11 +58,13 @@ static int reader_init(struct reader *r, struct arena *arena)
 	rc = ir_init(r->g, arena, values, 3 * graph->n_node, r->err);
 	if (rc)
 		return rc;
-	while (slots < 4 * values)
+	for (size_t i = 0; i < graph->n_node; i++)
+		names += graph->node[i]->n_output;
+	while (slots < 2 * names + 2)
 		slots *= 2;
 	r->mask = slots - 1;
 	r->names = arena_alloc(arena, slots, sizeof(*r->names));
-	return r->names ? 0 : error_set(r->err, -ENOMEM, "no memory for %zu names", slots);
+	return r->names ? 0 : error_set(r->err, -ENOMEM, "no memory for %zu names", names);
 }
 
 static int read_opset(struct reader *r)
@@ -81,48 +85,53 @@ static int read_opset(struct reader *r)
 	return 0;
 }
 
+/* A constant value named `name` from a tensor. */
+static int add_constant(struct reader *r, const char *name, const struct onnx_tensor *t)
+{
+	struct tensor shape = {.dtype = t->dtype, .rank = t->rank};
+	int32_t v;
+
+	for (uint32_t d = 0; d < t->rank; d++)
+		shape.dims[d] = (uint32_t)t->dims[d];
+	v = ir_value_new(r->g, name, &shape, r->err);
+	if (v < 0)
+		return v;
+	r->g->values[v].data = t->data;
+	return name_add(r, name, v);
+}
+
 static int read_initializer(struct reader *r, const Onnx__TensorProto *proto)
 {
-	struct ir_shape shape = {0};
 	struct onnx_tensor t;
-	int32_t v;
-	int rc = onnx_tensor_read(proto, &t, r->err);
+	int rc = onnx_tensor_read(proto, r->g->arena, &t, r->err);
 
 	if (rc)
 		return rc;
 	if (!t.name[0])
 		return error_set(r->err, -EINVAL, "an initializer has no name");
-	if (t.rank > IR_MAX_RANK)
-		return error_set(r->err, -ENOTSUP, "initializer '%s' has %u dimensions, limit %d",
-			t.name, t.rank, IR_MAX_RANK);
-	shape.rank = t.rank;
-	memcpy(shape.dims, t.dims, t.rank * sizeof(t.dims[0]));
-	v = ir_value_new(r->g, t.name, &shape, r->err);
-	if (v < 0)
-		return v;
-	r->g->values[v].f32 = t.f32;
-	r->g->values[v].i64 = t.i64;
-	return name_add(r, t.name, v);
+	return add_constant(r, t.name, &t);
 }
 
 /* Shape of a graph input. Only the first dimension may be free: that is the batch. */
 static int input_shape(const struct reader *r, const Onnx__ValueInfoProto *info,
-	const Onnx__TensorShapeProto *proto, struct ir_shape *shape)
+	const Onnx__TensorShapeProto *proto, struct tensor *shape, bool *batched)
 {
 	if (proto->n_dim > MODEL_FILE_MAX_RANK)
 		return error_set(r->err, -ENOTSUP, "input '%s' has %zu dimensions, limit %d",
 			info->name, proto->n_dim, MODEL_FILE_MAX_RANK);
-	*shape = (struct ir_shape){.rank = (uint32_t)proto->n_dim};
+	shape->rank = (uint32_t)proto->n_dim;
 	for (size_t i = 0; i < proto->n_dim; i++) {
 		const Onnx__TensorShapeProto__Dimension *d = proto->dim[i];
 
 		if (d->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE) {
-			if (d->dim_value < 1)
-				return error_set(r->err, -EINVAL, "input '%s' dimension %zu is %ld",
-					info->name, i, d->dim_value);
-			shape->dims[i] = d->dim_value;
+			if (d->dim_value < 1 || d->dim_value > 1 << 30)
+				return error_set(r->err, -ENOTSUP,
+					"input '%s' dimension %zu is %ld", info->name, i,
+					d->dim_value);
+			shape->dims[i] = (uint32_t)d->dim_value;
 		} else if (i == 0) {
-			shape->dims[0] = IR_BATCH;
+			shape->dims[0] = 1;
+			*batched = true;
 		} else {
 			return error_set(r->err, -ENOTSUP,
 				"input '%s' leaves dimension %zu free: only "
@@ -133,44 +142,76 @@ static int input_shape(const struct reader *r, const Onnx__ValueInfoProto *info,
 	return 0;
 }
 
+static const struct compile_binding *binding_of(const struct reader *r, const char *name)
+{
+	for (uint32_t i = 0; i < r->options->n_bindings; i++)
+		if (!strcmp(r->options->bindings[i].name, name))
+			return &r->options->bindings[i];
+	return NULL;
+}
+
+static int read_bound(struct reader *r, const char *name, const struct compile_binding *b)
+{
+	struct tensor shape = {.dtype = b->dtype, .rank = b->rank};
+	int32_t v;
+
+	if (b->rank > TENSOR_MAX_RANK || !wire_dtype_bytes(b->dtype))
+		return error_set(
+			r->err, -EINVAL, "the value bound to '%s' has rank %u", name, b->rank);
+	for (uint32_t d = 0; d < b->rank; d++)
+		shape.dims[d] = (uint32_t)b->dims[d];
+	v = ir_value_new(r->g, name, &shape, r->err);
+	if (v < 0)
+		return v;
+	r->g->values[v].data = b->data;
+	return name_add(r, name, v);
+}
+
+static int add_input(struct reader *r, const char *name, const struct tensor *shape, bool batched)
+{
+	struct ir_graph *g = r->g;
+	int32_t v;
+
+	if (g->n_inputs && batched != g->batched)
+		return error_set(r->err, -ENOTSUP,
+			"inputs '%s' and '%s': one has a free batch "
+			"dimension, the other has not",
+			g->inputs[0].name, name);
+	if (g->n_inputs == MODEL_FILE_MAX_IO)
+		return error_set(r->err, -ENOTSUP, "more than %d inputs", MODEL_FILE_MAX_IO);
+	v = ir_value_new(g, name, shape, r->err);
+	if (v < 0)
+		return v;
+	g->batched = batched;
+	g->values[v].input = v;
+	g->values[v].batch = batched ? 0 : IR_NONE;
+	g->inputs[g->n_inputs++] = (struct ir_port){name, v};
+	return name_add(r, name, v);
+}
+
 static int read_input(struct reader *r, const Onnx__ValueInfoProto *info)
 {
 	const Onnx__TypeProto *type = info->type;
-	struct ir_graph *g = r->g;
-	struct ir_shape shape;
-	bool batched;
-	int32_t v;
+	struct tensor shape = {0};
+	bool batched = false;
 	int rc;
 
 	if (!info->name || !info->name[0])
 		return error_set(r->err, -EINVAL, "a graph input has no name");
 	if (name_find(r, info->name)->name)
 		return 0; /* before IR version 4 initializers were listed among the inputs */
+	if (binding_of(r, info->name))
+		return read_bound(r, info->name, binding_of(r, info->name));
 	if (!type || type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE)
 		return error_set(r->err, -ENOTSUP, "input '%s' is no tensor", info->name);
-	if (type->tensor_type->elem_type != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT)
-		return error_set(r->err, -ENOTSUP, "input '%s' is %s: only FLOAT is supported",
+	shape.dtype = onnx_wire_dtype(type->tensor_type->elem_type);
+	if (!shape.dtype)
+		return error_set(r->err, -ENOTSUP, "input '%s' is %s, which is not supported",
 			info->name, onnx_type_name(type->tensor_type->elem_type));
 	if (!type->tensor_type->shape)
 		return error_set(r->err, -ENOTSUP, "input '%s' has no shape", info->name);
-	rc = input_shape(r, info, type->tensor_type->shape, &shape);
-	if (rc)
-		return rc;
-	batched = shape.rank && shape.dims[0] == IR_BATCH;
-	if (g->n_inputs && batched != g->batched)
-		return error_set(r->err, -ENOTSUP,
-			"inputs '%s' and '%s': one has a free batch "
-			"dimension, the other has not",
-			g->inputs[0].name, info->name);
-	if (g->n_inputs == MODEL_FILE_MAX_IO)
-		return error_set(r->err, -ENOTSUP, "more than %d inputs", MODEL_FILE_MAX_IO);
-	v = ir_value_new(g, info->name, &shape, r->err);
-	if (v < 0)
-		return v;
-	g->batched = batched;
-	g->values[v].is_input = true;
-	g->inputs[g->n_inputs++] = (struct ir_port){info->name, v};
-	return name_add(r, info->name, v);
+	rc = input_shape(r, info, type->tensor_type->shape, &shape, &batched);
+	return rc ? rc : add_input(r, info->name, &shape, batched);
 }
 
 /* Is `word` one of the comma-separated words of `list`? */
@@ -226,69 +267,126 @@ static int resolve_inputs(
 	return 0;
 }
 
-/* Everything but shapes is float: an INT64 constant may only be Reshape's second input. */
-static int check_types(const struct reader *r, const struct onnx_node *n)
+static int64_t opset_of(const struct reader *r, const char *domain)
 {
-	for (size_t i = 0; i < n->n_in; i++)
-		if (n->in[i] != IR_NONE && r->g->values[n->in[i]].i64 &&
-			strcmp(n->proto->op_type, "Identity") &&
-			!(i == 1 && !strcmp(n->proto->op_type, "Reshape")))
+	return strcmp(domain, "ai.onnx.ml") ? r->opset : 1;
+}
+
+/* Every output the model names and the builder made. */
+static int name_outputs(struct reader *r, const struct onnx_node *n)
+{
+	int rc = 0;
+
+	for (size_t k = 0; !rc && k < n->n_out; k++) {
+		if (!n->proto->output[k][0])
+			continue;
+		if (n->out[k] < IR_NONE)
+			return n->out[k];
+		if (n->out[k] == IR_NONE)
 			return error_set(r->err, -ENOTSUP,
-				"%s on INT64 is not supported (node '%s')", n->proto->op_type,
-				n->name);
-	return 0;
+				"output %zu of %s is not supported (node '%s')", k,
+				n->proto->op_type, n->name);
+		rc = name_add(r, n->proto->output[k], n->out[k]);
+	}
+	return rc;
+}
+
+/* The first output with a name: leading ones may be left out. NULL if all are. */
+static const char *first_output(const Onnx__NodeProto *p)
+{
+	for (size_t k = 0; k < p->n_output; k++)
+		if (p->output[k][0])
+			return p->output[k];
+	return NULL;
 }
 
 static int read_node(struct reader *r, const Onnx__NodeProto *p)
 {
-	struct onnx_node n = {.proto = p, .name = p->name, .opset = r->opset};
-	const char *type = p->op_type ? p->op_type : "";
-	const struct onnx_operator *op = operator_find(type);
-	int32_t out;
+	const char *type = p->op_type ? p->op_type : "", *domain = p->domain ? p->domain : "";
+	const struct onnx_operator *op = operator_find(domain, type);
+	struct onnx_node *n = &r->node;
 	int rc;
 
-	if (!n.name || !n.name[0])
-		n.name = p->n_output ? p->output[0] : "";
-	if (!op || (p->domain && p->domain[0] && strcmp(p->domain, "ai.onnx")))
+	n->proto = p;
+	n->name = p->name && p->name[0] ? p->name : first_output(p) ? first_output(p) : "";
+	if (!op || (op->since > r->opset && !domain[0]))
 		return error_set(r->err, -ENOTSUP, "operator %s%s%s is not supported (node '%s')",
-			p->domain ? p->domain : "", p->domain && p->domain[0] ? "." : "", type,
-			n.name);
-	if (!p->n_output || !p->output[0][0])
-		return error_set(r->err, -EINVAL, "node '%s' (%s) has no output", n.name, type);
-	rc = check_attributes(r, op, &n);
+			domain, domain[0] ? "." : "", type, n->name);
+	if (!first_output(p))
+		return error_set(r->err, -EINVAL, "node '%s' (%s) has no output", n->name, type);
+	if (p->n_output > OPERATOR_MAX_OUTPUTS)
+		return error_set(r->err, -ENOTSUP, "node '%s' (%s) has %zu outputs, limit %d",
+			n->name, type, p->n_output, OPERATOR_MAX_OUTPUTS);
+	n->opset = opset_of(r, domain);
+	n->argument = op->argument;
+	n->n_out = p->n_output;
+	for (size_t k = 0; k < n->n_out || k < 4; k++)
+		n->out[k] = IR_NONE;
+	rc = check_attributes(r, op, n);
 	if (!rc)
-		rc = resolve_inputs(r, op, &n);
-	if (!rc)
-		rc = check_types(r, &n);
+		rc = resolve_inputs(r, op, n);
 	if (rc)
 		return rc;
-	out = op->build(r->g, &n, r->err);
-	return out < 0 ? out : name_add(r, p->output[0], out);
+	n->out[0] = op->build(n);
+	if (n->out[0] < 0)
+		return n->out[0];
+	return name_outputs(r, n);
+}
+
+/* A constant answer still has to be written: one walk from the weights to a buffer. */
+static int32_t constant_output(struct reader *r, const char *name, int32_t v)
+{
+	const struct tensor t = r->g->values[v].t;
+	struct ir_node *n;
+	int32_t out;
+
+	if (r->g->batched || r->g->values[v].symbolic)
+		return error_set(
+			r->err, -ENOTSUP, "output '%s' does not depend on any input", name);
+	out = ir_value_new(r->g, name, &t, r->err);
+	n = out < 0 ? NULL : ir_node_new(r->g, IR_TENSOR, name, r->err);
+	if (!n)
+		return r->err->code;
+	n->t = (struct tensor_op){
+		.function = MODEL_FN_CAST, .n_in = 1, .n_out = 1, .in = {t}, .i = {t.dtype}};
+	n->in[0] = v;
+	n->out[0] = out;
+	return tensor_infer(&n->t, r->err) ? r->err->code : out;
 }
 
 static int read_output(struct reader *r, const Onnx__ValueInfoProto *info)
 {
 	struct ir_graph *g = r->g;
 	const struct name_slot *s;
+	int32_t v;
 
 	if (!info->name || !info->name[0])
 		return error_set(r->err, -EINVAL, "a graph output has no name");
 	s = name_find(r, info->name);
 	if (!s->name)
 		return error_set(r->err, -EINVAL, "no node produces the output '%s'", info->name);
-	if (ir_is_constant(g, s->value))
-		return error_set(
-			r->err, -ENOTSUP, "output '%s' does not depend on any input", info->name);
 	if (g->n_outputs == MODEL_FILE_MAX_IO)
 		return error_set(r->err, -ENOTSUP, "more than %d outputs", MODEL_FILE_MAX_IO);
-	g->outputs[g->n_outputs++] = (struct ir_port){info->name, s->value};
+	v = s->value;
+	if (ir_is_constant(g, v))
+		v = constant_output(r, info->name, v);
+	if (v < 0)
+		return v;
+	if (g->batched && g->values[v].batch != 0)
+		return error_set(r->err, -ENOTSUP,
+			"output '%s': the batch is not its first dimension", info->name);
+	g->outputs[g->n_outputs++] = (struct ir_port){info->name, v};
 	return 0;
 }
 
-int onnx_read(
-	const Onnx__ModelProto *model, struct arena *arena, struct ir_graph *g, struct error *err)
+int onnx_read(const Onnx__ModelProto *model, const struct compile_options *options,
+	struct arena *arena, struct ir_graph *g, struct error *err)
 {
-	struct reader r = {.model = model, .g = g, .err = err};
+	struct reader r = {.model = model,
+		.options = options,
+		.g = g,
+		.err = err,
+		.node = {.g = g, .err = err}};
 	const Onnx__GraphProto *graph = model->graph;
 	int rc;
 
@@ -307,7 +405,7 @@ int onnx_read(
 		rc = read_node(&r, graph->node[i]);
 	for (size_t i = 0; !rc && i < graph->n_output; i++)
 		rc = read_output(&r, graph->output[i]);
-	if (!rc && (!g->n_inputs || !g->n_outputs))
+	if (!rc && ((!g->n_inputs && !options->allow_constant) || !g->n_outputs))
 		rc = error_set(err, -ENOTSUP,
 			"the graph has %u inputs and %u outputs, both are needed", g->n_inputs,
 			g->n_outputs);

@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include "models/compile/compile.h"
 #include "models/compile/ir.h"
 #include "models/compile/onnx_wire.h"
 
@@ -10,5 +11,5 @@ enum { ONNX_MAX_OPSET = 21 };
 
 /* Fill `g` from `model`, which must outlive it. Refusals (-EINVAL malformed, -ENOTSUP not
  * supported, -E2BIG, -ENOMEM) name the node, operator or tensor. */
-int onnx_read(
-	const Onnx__ModelProto *model, struct arena *arena, struct ir_graph *g, struct error *err);
+int onnx_read(const Onnx__ModelProto *model, const struct compile_options *options,
+	struct arena *arena, struct ir_graph *g, struct error *err);

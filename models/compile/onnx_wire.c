@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "abi/wire.h"
 #include "models/compile/onnx_wire.h"
 
 enum { ALLOC_HEAD = 16, ALLOC_PER_BYTE = 16, ALLOC_BASE = 1 << 20 };
@@ -174,34 +176,75 @@ static int tensor_shape(const Onnx__TensorProto *t, struct onnx_tensor *out, str
 	return 0;
 }
 
-/* The values lie in raw_data or in the typed field; their number must be exactly the shape's. */
-static int tensor_data(const Onnx__TensorProto *t, struct onnx_tensor *out, struct error *err)
+uint32_t onnx_wire_dtype(int32_t type)
 {
-	bool is_float = out->type == ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
-	size_t size = is_float ? sizeof(float) : sizeof(int64_t);
-	uint64_t have = is_float ? t->n_float_data : t->n_int64_data;
-	const void *data = is_float ? (const void *)t->float_data : t->int64_data;
-
-	if (t->has_raw_data && t->raw_data.len) {
-		if (have || t->raw_data.len % size)
-			return error_set(err, -EINVAL,
-				"tensor '%s': raw_data of %zu bytes, and %lu "
-				"typed values",
-				out->name, t->raw_data.len, have);
-		have = t->raw_data.len / size;
-		data = t->raw_data.data;
+	switch (type) {
+	case ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT:
+		return WIRE_F32;
+	case ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT16:
+		return WIRE_F16;
+	case ONNX__TENSOR_PROTO__DATA_TYPE__BFLOAT16:
+		return WIRE_BF16;
+	case ONNX__TENSOR_PROTO__DATA_TYPE__INT8:
+		return WIRE_I8;
+	case ONNX__TENSOR_PROTO__DATA_TYPE__UINT8:
+		return WIRE_U8;
+	case ONNX__TENSOR_PROTO__DATA_TYPE__INT32:
+		return WIRE_I32;
+	case ONNX__TENSOR_PROTO__DATA_TYPE__INT64:
+		return WIRE_I64;
+	case ONNX__TENSOR_PROTO__DATA_TYPE__BOOL:
+		return WIRE_BOOL;
+	default:
+		return 0;
 	}
+}
+
+/* Types narrower than 32 bits travel one per int32: cut them to size. */
+static const void *narrowed(const struct onnx_tensor *t, const int32_t *from, struct arena *arena)
+{
+	size_t size = wire_dtype_bytes(t->dtype);
+	uint8_t *to = arena_alloc(arena, t->elements ? t->elements : 1, size);
+
+	for (uint64_t i = 0; to && i < t->elements; i++)
+		memcpy(to + i * size, &from[i], size); /* little-endian */
+	return to;
+}
+
+/* The values lie in raw_data or in the typed field; their number must be exactly the shape's. */
+static int tensor_data(
+	const Onnx__TensorProto *t, struct onnx_tensor *out, struct arena *arena, struct error *err)
+{
+	size_t size = wire_dtype_bytes(out->dtype);
+	uint64_t have = out->dtype == WIRE_F32   ? t->n_float_data
+			: out->dtype == WIRE_I64 ? t->n_int64_data
+						 : t->n_int32_data;
+	bool raw = t->has_raw_data && t->raw_data.len;
+
+	if (raw && (have || t->raw_data.len % size))
+		return error_set(err, -EINVAL,
+			"tensor '%s': raw_data of %zu bytes, and %lu typed values", out->name,
+			t->raw_data.len, have);
+	if (raw)
+		have = t->raw_data.len / size;
 	if (have != out->elements)
 		return error_set(err, -EINVAL, "tensor '%s' holds %lu values, its shape says %lu",
 			out->name, have, out->elements);
-	if (is_float)
-		out->f32 = data;
+	if (raw)
+		out->data = t->raw_data.data;
+	else if (out->dtype == WIRE_F32)
+		out->data = t->float_data;
+	else if (out->dtype == WIRE_I64)
+		out->data = t->int64_data;
+	else if (out->dtype == WIRE_I32)
+		out->data = t->int32_data;
 	else
-		out->i64 = data;
-	return 0;
+		out->data = narrowed(out, t->int32_data, arena);
+	return out->data || !have ? 0 : error_set(err, -ENOMEM, "no memory for '%s'", out->name);
 }
 
-int onnx_tensor_read(const Onnx__TensorProto *t, struct onnx_tensor *out, struct error *err)
+int onnx_tensor_read(
+	const Onnx__TensorProto *t, struct arena *arena, struct onnx_tensor *out, struct error *err)
 {
 	int rc;
 
@@ -210,8 +253,8 @@ int onnx_tensor_read(const Onnx__TensorProto *t, struct onnx_tensor *out, struct
 		    t->data_location != ONNX__TENSOR_PROTO__DATA_LOCATION__DEFAULT) ||
 		t->n_external_data)
 		return error_set(err, -EINVAL,
-			"tensor '%s' keeps its data in another file: external "
-			"data is not supported",
+			"tensor '%s' keeps its data in another file: external data is not "
+			"supported",
 			out->name);
 	if (t->segment)
 		return error_set(
@@ -219,11 +262,9 @@ int onnx_tensor_read(const Onnx__TensorProto *t, struct onnx_tensor *out, struct
 	rc = tensor_shape(t, out, err);
 	if (rc)
 		return rc;
-	if (out->type != ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT &&
-		out->type != ONNX__TENSOR_PROTO__DATA_TYPE__INT64)
-		return error_set(err, -EINVAL,
-			"tensor '%s' is %s: only FLOAT and INT64 (shapes) are "
-			"supported",
+	out->dtype = onnx_wire_dtype(out->type);
+	if (!out->dtype)
+		return error_set(err, -ENOTSUP, "tensor '%s' is %s, which is not supported",
 			out->name, onnx_type_name(out->type));
-	return tensor_data(t, out, err);
+	return tensor_data(t, out, arena, err);
 }

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "models/compile/arena.h"
 #include "onnx/onnx.pb-c.h"
 
 enum {
@@ -29,15 +30,19 @@ void onnx_free(ProtobufCMessage *message); /* NULL is allowed */
 struct onnx_tensor {
 	const char *name; /* never NULL */
 	int32_t type;     /* ONNX__TENSOR_PROTO__DATA_TYPE__* */
+	uint32_t dtype;   /* the same as enum wire_dtype */
 	uint32_t rank;
 	int64_t dims[8];
 	uint64_t elements; /* product of dims; 1 for a scalar */
-	const float *f32;  /* FLOAT: `elements` values, inside the message; else NULL */
-	const int64_t *i64;
+	const void *data;  /* `elements` of dtype, inside the message or the arena */
 };
 
 /* Find a tensor's values. Refused by name: external data, segments, negative dimensions, more than
- * 8 of them, element counts that do not match the data, types other than FLOAT and INT64. */
-int onnx_tensor_read(const Onnx__TensorProto *t, struct onnx_tensor *out, struct error *err);
+ * 8 of them, element counts that do not match the data, types without a wire dtype (-ENOTSUP). */
+int onnx_tensor_read(const Onnx__TensorProto *t, struct arena *arena, struct onnx_tensor *out,
+	struct error *err);
 
 const char *onnx_type_name(int32_t type);
+
+/* enum wire_dtype of an ONNX element type, 0 if there is none. */
+uint32_t onnx_wire_dtype(int32_t type);

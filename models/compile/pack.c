@@ -33,18 +33,21 @@ static bool reserve_dense(struct plan *p, const struct ir_node *n, struct model_
 		&op->bias_bytes);
 }
 
-static bool reserve_operands(
-	struct plan *p, const struct ir_graph *g, const struct ir_node *n, struct model_op *op)
+/* Constants of a general operator, as they are, in operand order. */
+static bool reserve_operands(struct plan *p, const struct ir_graph *g, const struct ir_node *n,
+	struct model_tensor_op *r)
 {
-	for (int k = 0; k < 2; k++) {
+	le64 bytes;
+
+	for (uint32_t k = 0; k < r->n_in; k++) {
 		const struct ir_value *v = n->in[k] == IR_NONE ? NULL : &g->values[n->in[k]];
 
-		if (!v || !v->f32)
+		if (!v || !v->data)
 			continue;
-		if (!reserve(p, v->elements * sizeof(float), &op->constant[k],
-			    &op->constant_bytes[k]))
+		if (!reserve(p, tensor_elements(&v->t) * wire_dtype_bytes(v->t.dtype),
+			    &r->in[k].constant, &bytes))
 			return false;
-		p->parameters += v->elements;
+		p->parameters += tensor_elements(&v->t);
 	}
 	return true;
 }
@@ -67,28 +70,26 @@ static size_t position(const struct model_op *op, size_t k, size_t n)
 static void copy_dense(const struct plan *p, const struct ir_graph *g, const struct ir_node *n,
 	const struct model_op *op)
 {
-	const float *from = g->values[n->in[1]].f32;
+	const float *from = g->values[n->in[1]].data;
 	float *to = (float *)(p->weights + op->constant[1]);
 
 	for (size_t k = 0; k < op->k; k++)
 		for (size_t c = 0; c < op->n; c++)
-			to[position(op, k, c)] =
-				n->alpha * from[n->trans_b ? c * op->k + k : k * op->n + c];
+			to[position(op, k, c)] = from[k * op->n + c];
 	if (n->in[2] != IR_NONE)
-		memcpy(p->weights + op->bias, g->values[n->in[2]].f32, op->n * sizeof(float));
+		memcpy(p->weights + op->bias, g->values[n->in[2]].data, op->n * sizeof(float));
 }
 
-static void copy_constants(const struct plan *p, const struct ir_graph *g, const struct ir_node *n,
-	const struct model_op *op)
+static void copy_operands(const struct plan *p, const struct ir_graph *g, const struct ir_node *n,
+	const struct model_tensor_op *r)
 {
-	if (op->kind == MODEL_OP_DENSE) {
-		copy_dense(p, g, n, op);
-		return;
+	for (uint32_t k = 0; k < r->n_in; k++) {
+		const struct ir_value *v = n->in[k] == IR_NONE ? NULL : &g->values[n->in[k]];
+
+		if (v && v->data)
+			memcpy(p->weights + r->in[k].constant, v->data,
+				tensor_elements(&v->t) * wire_dtype_bytes(v->t.dtype));
 	}
-	for (int k = 0; k < 2; k++)
-		if (op->constant_bytes[k])
-			memcpy(p->weights + op->constant[k], g->values[n->in[k]].f32,
-				op->constant_bytes[k]);
 }
 
 static bool has_operator(const struct ir_node *n)
@@ -102,12 +103,14 @@ int pack_constants(struct ir_graph *g, struct plan *p, struct error *err)
 
 	for (int32_t i = 0; i < g->n_nodes; i++) {
 		const struct ir_node *n = &g->nodes[i];
-		bool fits;
+		bool fits = true;
 
 		if (!has_operator(n))
 			continue;
-		fits = op->kind == MODEL_OP_DENSE ? reserve_dense(p, n, op)
-						  : reserve_operands(p, g, n, op);
+		if (op->kind == MODEL_OP_DENSE)
+			fits = reserve_dense(p, n, op);
+		else if (op->kind == MODEL_OP_TENSOR)
+			fits = reserve_operands(p, g, n, &p->tensors[op->n]);
 		if (!fits)
 			return error_set(err, -E2BIG, "the weights need more than 2^%d bytes",
 				MODEL_FILE_MAX_BYTES_LOG2);
@@ -118,8 +121,14 @@ int pack_constants(struct ir_graph *g, struct plan *p, struct error *err)
 		return error_set(err, -ENOMEM, "no memory for %lu bytes of packed weights",
 			p->weights_bytes);
 	op = p->ops;
-	for (int32_t i = 0; i < g->n_nodes; i++)
-		if (has_operator(&g->nodes[i]))
-			copy_constants(p, g, &g->nodes[i], op++);
+	for (int32_t i = 0; i < g->n_nodes; i++) {
+		if (!has_operator(&g->nodes[i]))
+			continue;
+		if (op->kind == MODEL_OP_DENSE)
+			copy_dense(p, g, &g->nodes[i], op);
+		else if (op->kind == MODEL_OP_TENSOR)
+			copy_operands(p, g, &g->nodes[i], &p->tensors[op->n]);
+		op++;
+	}
 	return 0;
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The passes: remove identities, form dense layers, fuse bias and activation, drop
- * dead code. Each is one function; passes_run() at the end lists them in order.
+ * The passes: fold per-channel factors into convolutions, form dense layers, choose the fast forms
+ * of activations and softmax, fuse bias and activation, drop dead code. Each is one function;
+ * passes_run() at the end lists them in order. (Identities never become nodes; constants fold while
+ * reading.)
  */
 #include <errno.h>
 #include <string.h>
@@ -10,12 +12,12 @@
 /* Uses of every value, graph outputs included; the table is the arena's. */
 static uint32_t *count_uses(struct ir_graph *g)
 {
-	uint32_t *uses = arena_alloc(g->arena, (size_t)g->n_values, sizeof(*uses));
+	uint32_t *uses = arena_alloc(g->arena, (size_t)g->n_values + 1, sizeof(*uses));
 
 	if (!uses)
 		return NULL;
 	for (int32_t i = 0; i < g->n_nodes; i++)
-		for (int k = 0; g->nodes[i].op != IR_DEAD && k < 3; k++)
+		for (int k = 0; g->nodes[i].op != IR_DEAD && k < TENSOR_MAX_IN; k++)
 			if (g->nodes[i].in[k] != IR_NONE)
 				uses[g->nodes[i].in[k]]++;
 	for (uint32_t i = 0; i < g->n_outputs; i++)
@@ -23,30 +25,129 @@ static uint32_t *count_uses(struct ir_graph *g)
 	return uses;
 }
 
-/* Identity (and Dropout, which at inference is one): its users take its input. */
-static int pass_remove_identities(struct ir_graph *g, struct error *err)
+/* Producer of every value; IR_NONE for inputs and constants. */
+static int32_t *find_producers(struct ir_graph *g)
 {
-	int32_t *same = arena_alloc(g->arena, (size_t)g->n_values, sizeof(*same));
+	int32_t *by = arena_alloc(g->arena, (size_t)g->n_values + 1, sizeof(*by));
 
-	if (!same)
-		return error_set(err, -ENOMEM, "no memory for a pass");
+	if (!by)
+		return NULL;
 	for (int32_t v = 0; v < g->n_values; v++)
-		same[v] = v;
-	for (int32_t i = 0; i < g->n_nodes; i++) {
-		struct ir_node *n = &g->nodes[i];
+		by[v] = IR_NONE;
+	for (int32_t i = 0; i < g->n_nodes; i++)
+		for (int k = 0; g->nodes[i].op != IR_DEAD && k < TENSOR_MAX_OUT; k++)
+			if (g->nodes[i].out[k] != IR_NONE)
+				by[g->nodes[i].out[k]] = i;
+	return by;
+}
 
-		for (int k = 0; k < 3; k++)
-			if (n->in[k] != IR_NONE)
-				n->in[k] = same[n->in[k]];
-		if (n->op == IR_IDENTITY) {
-			same[n->out] = n->in[0];
-			n->op = IR_DEAD;
-		}
+static bool is_tensor(const struct ir_node *n, uint32_t function)
+{
+	return n->op == IR_TENSOR && n->t.function == function;
+}
+
+static bool is_constant_f32(const struct ir_graph *g, int32_t v)
+{
+	return v != IR_NONE && g->values[v].data && g->values[v].t.dtype == WIRE_F32;
+}
+
+static int32_t new_constant(struct ir_graph *g, const char *name, const struct tensor *t,
+	float **data, struct error *err)
+{
+	int32_t v = ir_value_new(g, name, t, err);
+
+	if (v < 0)
+		return v;
+	*data = arena_alloc(g->arena, tensor_elements(t), sizeof(float));
+	if (!*data)
+		return error_set(err, -ENOMEM, "no memory for a constant");
+	g->values[v].data = *data;
+	return v;
+}
+
+/* ---- convolution and what follows it ---- */
+
+/* One element, or one per channel: c elements in dimension 1 (counted in an x of this rank). */
+static bool is_per_channel(const struct ir_value *v, const struct tensor *x)
+{
+	uint32_t from_end = x->rank - 1;
+
+	if (v->t.rank > x->rank)
+		return false;
+	if (tensor_elements(&v->t) == 1)
+		return true;
+	return v->t.rank >= from_end && tensor_elements(&v->t) == x->dims[1] &&
+	       v->t.dims[v->t.rank - from_end] == x->dims[1];
+}
+
+/* Multiply the filters and the bias by `by`, or add it to the bias. */
+static int scale_conv(struct ir_graph *g, struct ir_node *conv, const struct ir_value by, bool add,
+	struct error *err)
+{
+	const struct tensor w = g->values[conv->in[1]].t;
+	const struct tensor vector = {WIRE_F32, 1, {w.dims[0]}};
+	const size_t each = tensor_span(&w, 1, w.rank);
+	const float *old_bias = conv->in[2] == IR_NONE ? NULL : g->values[conv->in[2]].data;
+	const float *factor = by.data, *from = g->values[conv->in[1]].data;
+	const size_t step = tensor_elements(&by.t) == 1 ? 0 : 1;
+	float *bias, *filters = NULL;
+	int32_t b = new_constant(g, conv->name, &vector, &bias, err), f = 0;
+
+	if (b >= 0 && !add)
+		f = new_constant(g, conv->name, &w, &filters, err);
+	if (b < 0 || f < 0)
+		return b < 0 ? b : f;
+	for (uint32_t c = 0; c < w.dims[0]; c++) {
+		bias[c] = old_bias ? old_bias[c] : 0;
+		bias[c] = add ? bias[c] + factor[c * step] : bias[c] * factor[c * step];
+		for (size_t k = 0; !add && k < each; k++)
+			filters[c * each + k] = from[c * each + k] * factor[c * step];
 	}
-	for (uint32_t i = 0; i < g->n_outputs; i++)
-		g->outputs[i].value = same[g->outputs[i].value];
+	if (!add)
+		conv->in[1] = f;
+	conv->in[2] = b;
+	conv->t.n_in = 3;
+	conv->t.in[2] = vector;
 	return 0;
 }
+
+static bool is_fusable_conv(const struct ir_graph *g, const struct ir_node *c)
+{
+	return is_tensor(c, MODEL_FN_CONV) && is_constant_f32(g, c->in[1]) &&
+	       (c->in[2] == IR_NONE || is_constant_f32(g, c->in[2]));
+}
+
+/* conv x constant, conv + constant: BatchNormalization arrives as these two. */
+static int pass_fold_into_conv(struct ir_graph *g, struct error *err)
+{
+	uint32_t *uses = count_uses(g);
+	int32_t *producer = find_producers(g);
+
+	if (!uses || !producer)
+		return error_set(err, -ENOMEM, "no memory for a pass");
+	for (int32_t i = 0; i < g->n_nodes; i++) {
+		struct ir_node *n = &g->nodes[i], *conv;
+		bool add = n->t.i[0] == BINARY_ADD;
+		int32_t by, with = n->in[1];
+
+		if (!is_tensor(n, MODEL_FN_BINARY) || (!add && n->t.i[0] != BINARY_MUL))
+			continue;
+		by = producer[n->in[0]];
+		if (by == IR_NONE || uses[n->in[0]] != 1 || !is_fusable_conv(g, &g->nodes[by]) ||
+			!is_constant_f32(g, with) ||
+			!is_per_channel(&g->values[with], &g->nodes[by].t.out[0]))
+			continue;
+		conv = &g->nodes[by];
+		if (scale_conv(g, conv, g->values[with], add, err))
+			return err->code;
+		conv->out[0] = n->out[0];
+		producer[n->out[0]] = by;
+		n->op = IR_DEAD;
+	}
+	return 0;
+}
+
+/* ---- fast forms ---- */
 
 /* A product with a constant matrix on the right is a dense layer. */
 static int pass_form_dense(struct ir_graph *g, struct error *err)
@@ -54,64 +155,92 @@ static int pass_form_dense(struct ir_graph *g, struct error *err)
 	(void)err;
 	for (int32_t i = 0; i < g->n_nodes; i++) {
 		struct ir_node *n = &g->nodes[i];
-		const struct ir_shape *s, *w;
+		const struct tensor *w = &n->t.in[1];
 
-		if (n->op != IR_MATMUL || n->trans_a || ir_is_constant(g, n->in[0]) ||
-			!g->values[n->in[1]].f32)
-			continue;
-		s = &g->values[n->out].shape;
-		w = &g->values[n->in[1]].shape;
-		if (w->rank != 2 || s->rank < 2)
+		if (!is_tensor(n, MODEL_FN_MATMUL) || ir_is_constant(g, n->in[0]) ||
+			!is_constant_f32(g, n->in[1]) || tensor_span(w, 0, w->rank - 2) != 1)
 			continue;
 		n->op = IR_DENSE;
-		n->k = (uint32_t)w->dims[n->trans_b ? 1 : 0];
-		n->n = (uint32_t)w->dims[n->trans_b ? 0 : 1];
-		n->m = (uint32_t)(g->values[n->out].elements / n->n);
+		n->k = w->dims[w->rank - 2];
+		n->n = w->dims[w->rank - 1];
+		n->m = (uint32_t)(tensor_elements(&n->t.out[0]) / n->n);
 	}
 	return 0;
 }
 
-/* Producer of every value; IR_NONE for inputs and constants. */
-static int32_t *find_producers(struct ir_graph *g)
+static uint32_t activation_of(int64_t unary)
 {
-	int32_t *by = arena_alloc(g->arena, (size_t)g->n_values, sizeof(*by));
-
-	if (!by)
-		return NULL;
-	for (int32_t v = 0; v < g->n_values; v++)
-		by[v] = IR_NONE;
-	for (int32_t i = 0; i < g->n_nodes; i++)
-		if (g->nodes[i].op != IR_DEAD)
-			by[g->nodes[i].out] = i;
-	return by;
+	switch (unary) {
+	case UNARY_RELU:
+		return MODEL_ACT_RELU;
+	case UNARY_SIGMOID:
+		return MODEL_ACT_SIGMOID;
+	case UNARY_TANH:
+		return MODEL_ACT_TANH;
+	case UNARY_LEAKY_RELU:
+		return MODEL_ACT_LEAKY_RELU;
+	case UNARY_CLIP:
+		return MODEL_ACT_CLIP;
+	case UNARY_NEG:
+		return MODEL_ACT_NEG;
+	case UNARY_ABS:
+		return MODEL_ACT_ABS;
+	case UNARY_EXP:
+		return MODEL_ACT_EXP;
+	case UNARY_SQRT:
+		return MODEL_ACT_SQRT;
+	default:
+		return MODEL_ACT_NONE;
+	}
 }
+
+/* Activations and softmax on float32 have kernels of their own, over all rows of a batch at once.
+ */
+static int pass_choose_kernels(struct ir_graph *g, struct error *err)
+{
+	(void)err;
+	for (int32_t i = 0; i < g->n_nodes; i++) {
+		struct ir_node *n = &g->nodes[i];
+		const struct tensor *x = &n->t.in[0];
+		uint32_t axis = (uint32_t)n->t.i[0], act = activation_of(n->t.i[0]);
+
+		if (n->op != IR_TENSOR || x->dtype != WIRE_F32 || ir_is_constant(g, n->in[0]))
+			continue;
+		if (n->t.function == MODEL_FN_UNARY && act) {
+			n->op = IR_UNARY;
+			n->act = (struct activation){act, n->t.f[0], n->t.f[1]};
+		} else if (n->t.function == MODEL_FN_SOFTMAX) {
+			n->op = IR_SOFTMAX;
+			n->m = (uint32_t)tensor_span(x, 0, axis);
+			n->n = x->dims[axis];
+			n->k = (uint32_t)tensor_span(x, axis + 1, x->rank);
+		}
+	}
+	return 0;
+}
+
+/* ---- dense layers and what follows them ---- */
 
 /* Can the constant be added per column: one element, or one per column in the last dimension? */
 static bool is_bias(const struct ir_value *v, uint32_t columns)
 {
-	if (!v->f32)
-		return false;
-	return v->elements == 1 || (v->elements == columns && v->shape.rank &&
-					   v->shape.dims[v->shape.rank - 1] == columns);
+	return tensor_elements(&v->t) == 1 || (tensor_elements(&v->t) == columns && v->t.rank &&
+						      v->t.dims[v->t.rank - 1] == columns);
 }
 
 /* A new constant of `columns` elements: what the layer adds already, plus `more`. */
 static int32_t bias_sum(
 	struct ir_graph *g, const struct ir_node *dense, int32_t more, struct error *err)
 {
-	struct ir_shape shape = {.rank = 1, .dims = {dense->n}};
-	float *data = arena_alloc(g->arena, dense->n, sizeof(*data));
-	const struct ir_value *a = dense->in[2] == IR_NONE ? NULL : &g->values[dense->in[2]];
-	const struct ir_value *b = &g->values[more];
-	int32_t v;
+	const struct tensor shape = {WIRE_F32, 1, {dense->n}};
+	const float *a = dense->in[2] == IR_NONE ? NULL : g->values[dense->in[2]].data;
+	const float *b = g->values[more].data;
+	const size_t step = tensor_elements(&g->values[more].t) == 1 ? 0 : 1;
+	float *data;
+	int32_t v = new_constant(g, dense->name, &shape, &data, err);
 
-	if (!data)
-		return error_set(err, -ENOMEM, "no memory for a bias");
-	for (uint32_t i = 0; i < dense->n; i++)
-		data[i] = (a ? a->f32[i] : 0) + b->f32[b->elements == 1 ? 0 : i];
-	v = ir_value_new(g, dense->name, &shape, err);
-	if (v >= 0)
-		g->values[v].f32 = data;
+	for (uint32_t i = 0; v >= 0 && i < dense->n; i++)
+		data[i] = (a ? a[i] : 0) + b[i * step];
 	return v;
 }
 
@@ -137,21 +266,22 @@ static int pass_fuse_bias(struct ir_graph *g, struct error *err)
 		int side;
 		int32_t bias;
 
-		if (n->op != IR_BINARY || n->function != MODEL_ADD)
+		if (!is_tensor(n, MODEL_FN_BINARY) || n->t.i[0] != BINARY_ADD)
 			continue;
 		side = fusable(g, uses, producer, n->in[0]) ? 0 : 1;
 		if (!fusable(g, uses, producer, n->in[side]))
 			continue;
 		dense = &g->nodes[producer[n->in[side]]];
-		if (!is_bias(&g->values[n->in[1 - side]], dense->n) ||
-			!ir_shape_equal(&g->values[n->out].shape, &g->values[dense->out].shape))
+		if (!is_constant_f32(g, n->in[1 - side]) ||
+			!is_bias(&g->values[n->in[1 - side]], dense->n) ||
+			tensor_elements(&n->t.out[0]) != (uint64_t)dense->m * dense->n)
 			continue;
 		bias = bias_sum(g, dense, n->in[1 - side], err);
 		if (bias < 0)
 			return bias;
 		dense->in[2] = bias;
-		dense->out = n->out;
-		producer[n->out] = (int32_t)(dense - g->nodes);
+		dense->out[0] = n->out[0];
+		producer[n->out[0]] = (int32_t)(dense - g->nodes);
 		n->op = IR_DEAD;
 	}
 	return 0;
@@ -172,14 +302,14 @@ static int pass_fuse_activation(struct ir_graph *g, struct error *err)
 			continue;
 		dense = &g->nodes[producer[n->in[0]]];
 		dense->act = n->act;
-		dense->out = n->out;
-		producer[n->out] = (int32_t)(dense - g->nodes);
+		dense->out[0] = n->out[0];
+		producer[n->out[0]] = (int32_t)(dense - g->nodes);
 		n->op = IR_DEAD;
 	}
 	return 0;
 }
 
-/* Nodes whose output nobody uses; backwards, so that their inputs' producers go as well. */
+/* Nodes whose outputs nobody uses; backwards, so that their inputs' producers go as well. */
 static int pass_drop_dead(struct ir_graph *g, struct error *err)
 {
 	uint32_t *uses = count_uses(g);
@@ -188,10 +318,13 @@ static int pass_drop_dead(struct ir_graph *g, struct error *err)
 		return error_set(err, -ENOMEM, "no memory for a pass");
 	for (int32_t i = g->n_nodes; i-- > 0;) {
 		struct ir_node *n = &g->nodes[i];
+		bool used = false;
 
-		if (n->op == IR_DEAD || uses[n->out])
+		for (int k = 0; k < TENSOR_MAX_OUT; k++)
+			used |= n->out[k] != IR_NONE && uses[n->out[k]];
+		if (n->op == IR_DEAD || used)
 			continue;
-		for (int k = 0; k < 3; k++)
+		for (int k = 0; k < TENSOR_MAX_IN; k++)
 			if (n->in[k] != IR_NONE)
 				uses[n->in[k]]--;
 		n->op = IR_DEAD;
@@ -202,8 +335,10 @@ static int pass_drop_dead(struct ir_graph *g, struct error *err)
 int passes_run(struct ir_graph *g, struct error *err)
 {
 	static int (*const passes[])(struct ir_graph *, struct error *) = {
-		pass_remove_identities,
+		pass_drop_dead,
+		pass_fold_into_conv,
 		pass_form_dense,
+		pass_choose_kernels,
 		pass_fuse_bias,
 		pass_fuse_activation,
 		pass_drop_dead,

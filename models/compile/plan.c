@@ -27,11 +27,16 @@ static uint64_t align_up(uint64_t n)
 	return (n + MODEL_FILE_ALIGN - 1) / MODEL_FILE_ALIGN * MODEL_FILE_ALIGN;
 }
 
+static uint64_t buffer_bytes(const struct model_buffer *b)
+{
+	return align_up((uint64_t)b->elements * wire_dtype_bytes(b->dtype));
+}
+
 /* ---- buffers ---- */
 
 static int buffer_new(struct planner *pl, int32_t value, uint32_t born)
 {
-	uint64_t elements = pl->g->values[value].elements;
+	uint64_t elements = tensor_elements(&pl->g->values[value].t);
 	uint32_t b = pl->p->program.n_buffers;
 
 	if (elements > MODEL_FILE_MAX_ROW_ELEMENTS)
@@ -40,6 +45,7 @@ static int buffer_new(struct planner *pl, int32_t value, uint32_t born)
 	if (b >= MODEL_FILE_MAX_BUFFERS)
 		return error_set(pl->err, -E2BIG, "more than %d buffers", MODEL_FILE_MAX_BUFFERS);
 	pl->p->buffers[b].elements = (uint32_t)elements;
+	pl->p->buffers[b].dtype = pl->g->values[value].t.dtype;
 	pl->lives[b] = (struct life){born, born};
 	pl->buffer_of[value] = b;
 	pl->p->program.n_buffers++;
@@ -48,87 +54,7 @@ static int buffer_new(struct planner *pl, int32_t value, uint32_t born)
 
 /* ---- operators ---- */
 
-/* Dimensions of one row, and the strides that walk an operand along them (0 = broadcast). */
-static uint32_t row_dims(const struct ir_shape *out, uint32_t skip_last, le32 *dims)
-{
-	uint32_t first = out->rank && out->dims[0] == IR_BATCH, n = 0;
-
-	for (uint32_t i = first; i + skip_last < out->rank; i++)
-		dims[n++] = (uint32_t)out->dims[i];
-	return n;
-}
-
-static void row_strides(
-	const struct ir_shape *v, uint32_t skip_last, uint32_t rank, uint32_t unit, le32 *stride)
-{
-	for (uint32_t i = 1; i <= rank; i++) {
-		uint32_t from_end = i + skip_last;
-		int64_t d = from_end <= v->rank ? v->dims[v->rank - from_end] : 1;
-
-		if (d == IR_BATCH)
-			d = 1;
-		stride[rank - i] = d == 1 ? 0 : unit;
-		unit *= (uint32_t)d;
-	}
-}
-
-/* Merge neighbouring dimensions that both operands walk without a jump: longer inner loops. */
-static void merge_dims(struct model_op *op)
-{
-	uint32_t to = 0;
-
-	for (uint32_t i = 1; i < op->rank; i++) {
-		bool joins = op->stride[0][to] == op->stride[0][i] * op->dims[i] &&
-			     op->stride[1][to] == op->stride[1][i] * op->dims[i];
-
-		if (!joins)
-			to++;
-		op->dims[to] = joins ? op->dims[to] * op->dims[i] : op->dims[i];
-		op->stride[0][to] = op->stride[0][i];
-		op->stride[1][to] = op->stride[1][i];
-	}
-	for (uint32_t i = to + 1; i < op->rank; i++)
-		op->dims[i] = op->stride[0][i] = op->stride[1][i] = 0;
-	op->rank = to + 1;
-}
-
-static int flatten_binary(const struct planner *pl, const struct ir_node *n, struct model_op *op)
-{
-	const struct ir_graph *g = pl->g;
-
-	op->kind = MODEL_OP_BINARY;
-	op->function = n->function;
-	op->rank = row_dims(&g->values[n->out].shape, 0, op->dims);
-	for (int k = 0; k < 2; k++)
-		row_strides(&g->values[n->in[k]].shape, 0, op->rank, 1, op->stride[k]);
-	if (!op->rank)
-		op->rank = op->dims[0] = 1;
-	merge_dims(op);
-	return 0;
-}
-
-static int flatten_matmul(const struct planner *pl, const struct ir_node *n, struct model_op *op)
-{
-	const struct ir_graph *g = pl->g;
-	const struct ir_shape *out = &g->values[n->out].shape, *a = &g->values[n->in[0]].shape;
-
-	if (out->dims[out->rank - 2] == IR_BATCH)
-		return error_set(pl->err, -ENOTSUP,
-			"MatMul of this shape is not supported (node '%s')", n->name);
-	op->kind = MODEL_OP_MATMUL;
-	op->transposed = (n->trans_a ? 1u : 0) | (n->trans_b ? 2u : 0);
-	op->a = n->alpha;
-	op->m = (uint32_t)out->dims[out->rank - 2];
-	op->n = (uint32_t)out->dims[out->rank - 1];
-	op->k = (uint32_t)a->dims[a->rank - (n->trans_a ? 2 : 1)];
-	op->rank = row_dims(out, 2, op->dims);
-	row_strides(a, 2, op->rank, op->m * op->k, op->stride[0]);
-	row_strides(&g->values[n->in[1]].shape, 2, op->rank, op->k * op->n, op->stride[1]);
-	pl->p->flops += 2 * op->k * (uint64_t)pl->g->values[n->out].elements;
-	return 0;
-}
-
-static int flatten_dense(const struct planner *pl, const struct ir_node *n, struct model_op *op)
+static void flatten_dense(const struct planner *pl, const struct ir_node *n, struct model_op *op)
 {
 	op->kind = MODEL_OP_DENSE;
 	op->activation = n->act.kind;
@@ -142,10 +68,55 @@ static int flatten_dense(const struct planner *pl, const struct ir_node *n, stru
 	else
 		op->layout = n->n <= PACK_NARROW ? MODEL_LAYOUT_COLUMNS : MODEL_LAYOUT_PANELS;
 	pl->p->flops += 2 * (uint64_t)n->m * n->k * n->n;
+}
+
+/* Multiplications and additions of a product or convolution, for people. */
+static uint64_t tensor_flops(const struct tensor_op *t)
+{
+	uint64_t out = tensor_elements(&t->out[0]);
+
+	if (t->function == MODEL_FN_MATMUL)
+		return 2 * out * t->in[0].dims[t->in[0].rank - 1];
+	if (t->function == MODEL_FN_CONV)
+		return 2 * out * tensor_span(&t->in[1], 1, t->in[1].rank);
 	return 0;
 }
 
-static int flatten_node(const struct planner *pl, const struct ir_node *n, struct model_op *op)
+static void operand_shape(struct model_operand *o, const struct tensor *t)
+{
+	o->dtype = t->dtype;
+	o->rank = t->rank;
+	for (uint32_t d = 0; d < t->rank; d++)
+		o->dims[d] = t->dims[d];
+}
+
+/* The record of a general operator; constants' offsets follow in pack.c. */
+static void flatten_tensor(struct planner *pl, const struct ir_node *n, struct model_op *op)
+{
+	struct model_tensor_op *r = &pl->p->tensors[pl->p->program.n_tensor_ops];
+
+	op->n = (uint32_t)pl->p->program.n_tensor_ops++;
+	op->dst = MODEL_NONE;
+	r->function = n->t.function;
+	r->n_in = n->t.n_in;
+	r->n_out = n->t.n_out;
+	memcpy(r->ints, n->t.i, sizeof(r->ints));
+	memcpy(r->floats, n->t.f, sizeof(r->floats));
+	for (uint32_t k = 0; k < r->n_in; k++) {
+		operand_shape(&r->in[k], &n->t.in[k]);
+		if (n->in[k] != IR_NONE)
+			r->in[k].buffer = pl->buffer_of[n->in[k]];
+	}
+	for (uint32_t k = 0; k < r->n_out; k++) {
+		operand_shape(&r->out[k], &n->t.out[k]);
+		r->out[k].buffer = pl->buffer_of[n->out[k]];
+	}
+	if (n->t.scratch_bytes > pl->p->program.scratch_bytes)
+		pl->p->program.scratch_bytes = n->t.scratch_bytes;
+	pl->p->flops += tensor_flops(&n->t);
+}
+
+static void flatten_node(struct planner *pl, const struct ir_node *n, struct model_op *op)
 {
 	switch (n->op) {
 	case IR_UNARY:
@@ -153,37 +124,38 @@ static int flatten_node(const struct planner *pl, const struct ir_node *n, struc
 		op->activation = n->act.kind;
 		op->a = n->act.a;
 		op->b = n->act.b;
-		op->m = (uint32_t)pl->g->values[n->out].elements;
-		return 0;
+		op->m = (uint32_t)tensor_elements(&n->t.out[0]);
+		break;
 	case IR_SOFTMAX:
 		op->kind = MODEL_OP_SOFTMAX;
 		op->m = n->m;
 		op->n = n->n;
 		op->k = n->k;
-		return 0;
-	case IR_BINARY:
-		return flatten_binary(pl, n, op);
-	case IR_MATMUL:
-		return flatten_matmul(pl, n, op);
+		break;
+	case IR_TENSOR:
+		op->kind = MODEL_OP_TENSOR;
+		flatten_tensor(pl, n, op);
+		return;
 	default:
-		return flatten_dense(pl, n, op);
+		flatten_dense(pl, n, op);
+		break;
 	}
+	op->src[0] = pl->buffer_of[n->in[0]];
+	op->dst = pl->buffer_of[n->out[0]];
 }
 
-/* The node's inputs: a buffer to read, or a constant to be packed later (pack.c). */
-static int link_inputs(struct planner *pl, const struct ir_node *n, struct model_op *op)
+/* Every run-time input must have a buffer, which lives until here. */
+static int link_inputs(struct planner *pl, const struct ir_node *n)
 {
-	op->src[0] = op->src[1] = MODEL_NONE;
-	for (int k = 0; k < 2; k++) {
+	for (int k = 0; k < TENSOR_MAX_IN; k++) {
 		uint32_t b = n->in[k] == IR_NONE ? MODEL_NONE : pl->buffer_of[n->in[k]];
 
-		if (n->in[k] == IR_NONE || pl->g->values[n->in[k]].f32)
+		if (n->in[k] == IR_NONE || ir_is_constant(pl->g, n->in[k]))
 			continue;
 		if (b == MODEL_NONE)
 			return error_set(pl->err, -EINVAL,
 				"node '%s' reads '%s', which nothing produces", n->name,
 				pl->g->values[n->in[k]].name);
-		op->src[k] = b;
 		pl->lives[b].dies = pl->p->program.n_ops + 1;
 	}
 	return 0;
@@ -196,18 +168,22 @@ static int plan_node(struct planner *pl, struct ir_node *n)
 
 	if (n->op == IR_DEAD)
 		return 0;
+	rc = link_inputs(pl, n);
 	if (n->op == IR_VIEW) {
-		pl->buffer_of[n->out] = pl->buffer_of[n->in[0]];
-		return 0;
+		pl->buffer_of[n->out[0]] = pl->buffer_of[n->in[0]];
+		return rc;
 	}
-	rc = link_inputs(pl, n, op);
-	if (!rc)
-		rc = flatten_node(pl, n, op);
-	if (!rc)
-		rc = buffer_new(pl, n->out, pl->p->program.n_ops + 1);
-	op->dst = pl->buffer_of[n->out];
+	if (pl->p->program.n_ops >= MODEL_FILE_MAX_OPS)
+		return error_set(pl->err, -E2BIG, "more than %d operators", MODEL_FILE_MAX_OPS);
+	op->src[0] = op->src[1] = MODEL_NONE;
+	for (int k = 0; !rc && k < TENSOR_MAX_OUT; k++)
+		if (n->out[k] != IR_NONE)
+			rc = buffer_new(pl, n->out[k], pl->p->program.n_ops + 1);
+	if (rc)
+		return rc;
+	flatten_node(pl, n, op);
 	pl->p->program.n_ops++;
-	return rc;
+	return 0;
 }
 
 /* ---- offsets ---- */
@@ -222,14 +198,13 @@ static bool lives_meet(const struct life *a, const struct life *b)
 static void place_buffer(struct planner *pl, uint32_t b)
 {
 	struct model_buffer *buffers = pl->p->buffers;
-	uint64_t bytes = align_up((uint64_t)buffers[b].elements * sizeof(float)), at = 0;
+	uint64_t bytes = buffer_bytes(&buffers[b]), at = 0;
 	bool moved = true;
 
 	while (moved) {
 		moved = false;
 		for (uint32_t o = 0; o < b; o++) {
-			uint64_t end = buffers[o].row_offset +
-				       align_up((uint64_t)buffers[o].elements * sizeof(float));
+			uint64_t end = buffers[o].row_offset + buffer_bytes(&buffers[o]);
 
 			if (lives_meet(&pl->lives[o], &pl->lives[b]) && at < end &&
 				buffers[o].row_offset < at + bytes) {
@@ -250,7 +225,7 @@ static int describe_port(
 {
 	const struct ir_value *v = &pl->g->values[port->value];
 	size_t length = strlen(port->name);
-	uint32_t batch = v->shape.rank && v->shape.dims[0] == IR_BATCH;
+	uint32_t batch = v->batch == 0;
 
 	if (length >= sizeof(io->name))
 		return error_set(pl->err, -ENOTSUP, "name '%.60s...' has %zu bytes, limit %zu",
@@ -259,14 +234,15 @@ static int describe_port(
 		if ((uint8_t)*c < 0x20 || *c == 0x7f)
 			return error_set(pl->err, -EINVAL, "name '%s' holds a control character",
 				port->name);
-	if (v->shape.rank - batch > MODEL_FILE_MAX_RANK)
+	if (v->t.rank - batch > MODEL_FILE_MAX_RANK)
 		return error_set(pl->err, -ENOTSUP, "'%s' has rank %u, limit %d", port->name,
-			v->shape.rank, MODEL_FILE_MAX_RANK);
+			v->t.rank, MODEL_FILE_MAX_RANK);
 	memcpy(io->name, port->name, length);
-	io->dtype = WIRE_F32;
-	io->rank = row_dims(&v->shape, 0, io->dims);
-	io->elements = (uint32_t)v->elements;
-	io->row_bytes = io->elements * (uint32_t)sizeof(float);
+	io->dtype = v->t.dtype;
+	io->rank = v->t.rank - batch;
+	memcpy(io->dims, v->t.dims + batch, io->rank * sizeof(io->dims[0]));
+	io->elements = (uint32_t)tensor_elements(&v->t);
+	io->row_bytes = (io->elements * wire_dtype_bytes(io->dtype) + 3) / 4 * 4;
 	return 0;
 }
 
@@ -309,13 +285,18 @@ static int plan_outputs(struct planner *pl)
 static int planner_init(struct planner *pl)
 {
 	struct ir_graph *g = pl->g;
-	size_t buffers = (size_t)g->n_nodes + g->n_inputs, values = (size_t)g->n_values;
+	size_t nodes = (size_t)g->n_nodes + 1, buffers = TENSOR_MAX_OUT * nodes + g->n_inputs;
+	size_t values = (size_t)g->n_values, live = 1;
+
+	for (int32_t i = 0; i < g->n_nodes; i++)
+		live += g->nodes[i].op == IR_TENSOR;
 
 	pl->p->buffers = arena_alloc(g->arena, buffers, sizeof(*pl->p->buffers));
-	pl->p->ops = arena_alloc(g->arena, (size_t)g->n_nodes + 1, sizeof(*pl->p->ops));
+	pl->p->ops = arena_alloc(g->arena, nodes, sizeof(*pl->p->ops));
+	pl->p->tensors = arena_alloc(g->arena, live, sizeof(*pl->p->tensors));
 	pl->lives = arena_alloc(g->arena, buffers, sizeof(*pl->lives));
 	pl->buffer_of = arena_alloc(g->arena, values, sizeof(*pl->buffer_of));
-	if (!pl->p->buffers || !pl->p->ops || !pl->lives || !pl->buffer_of)
+	if (!pl->p->tensors || !pl->p->buffers || !pl->p->ops || !pl->lives || !pl->buffer_of)
 		return error_set(pl->err, -ENOMEM, "no memory for a plan of %d nodes", g->n_nodes);
 	memset(pl->buffer_of, 0xff, values * sizeof(*pl->buffer_of));
 	return 0;

@@ -10,6 +10,7 @@ struct plan {
 	struct model_program program;
 	struct model_buffer *buffers;
 	struct model_op *ops;
+	struct model_tensor_op *tensors;
 	uint8_t *weights; /* packed, 64-byte aligned; the arena's */
 	uint64_t weights_bytes;
 	struct model_file_io inputs[MODEL_FILE_MAX_IO], outputs[MODEL_FILE_MAX_IO];

@@ -73,13 +73,13 @@ static int check_sections(const struct model_file_header *h, struct error *err)
 
 static int check_io(const char *what, uint32_t i, const struct model_file_io *io, struct error *err)
 {
-	uint64_t elements = 1;
+	const uint32_t size = wire_dtype_bytes(io->dtype);
+	uint64_t elements = 1, bytes;
 
 	if (!memchr(io->name, 0, sizeof(io->name)) || !io->name[0])
 		return refuse(err, "%s %u has an empty or unterminated name", what, i);
-	if (io->dtype != WIRE_F32)
-		return refuse(err, "%s %u has dtype %u, this engine serves float32 (1)", what, i,
-			io->dtype);
+	if (!size)
+		return refuse(err, "%s %u has unknown dtype %u", what, i, io->dtype);
 	if (io->rank > MODEL_FILE_MAX_RANK)
 		return refuse(
 			err, "%s %u has rank %u, limit %d", what, i, io->rank, MODEL_FILE_MAX_RANK);
@@ -88,20 +88,22 @@ static int check_io(const char *what, uint32_t i, const struct model_file_io *io
 			elements > MODEL_FILE_MAX_ROW_ELEMENTS)
 			return refuse(err, "%s %u dimension %u is %u: a row has 1 to %d elements",
 				what, i, d, io->dims[d], MODEL_FILE_MAX_ROW_ELEMENTS);
-	if (io->elements != elements || io->row_bytes != elements * sizeof(float))
+	bytes = round_up(elements * size, 4);
+	if (io->elements != elements || io->row_bytes != bytes)
 		return refuse(err,
 			"%s %u has %u elements in %u bytes, its dimensions say %lu in %lu", what, i,
-			io->elements, io->row_bytes, elements, elements * sizeof(float));
+			io->elements, io->row_bytes, elements, bytes);
 	return 0;
 }
 
-static int check_ios(const char *what, const struct model_file_io *io, uint32_t n,
+/* No input at all is a constant, which only `millrace-model test` runs: the loader refuses it. */
+static int check_ios(const char *what, const struct model_file_io *io, uint32_t n, uint32_t lowest,
 	uint32_t row_bytes, struct error *err)
 {
 	uint64_t sum = 0;
 
-	if (n < 1 || n > MODEL_FILE_MAX_IO)
-		return refuse(err, "%u %ss, must be 1 to %d", n, what, MODEL_FILE_MAX_IO);
+	if (n < lowest || n > MODEL_FILE_MAX_IO)
+		return refuse(err, "%u %ss, must be %u to %d", n, what, lowest, MODEL_FILE_MAX_IO);
 	for (uint32_t i = 0; i < n; i++) {
 		int rc = check_io(what, i, &io[i], err);
 
@@ -145,9 +147,9 @@ static int check_header(const struct model_file_header *h, size_t size, struct e
 		return refuse(err, "cost_units is 0, must be at least 1");
 	if (h->flags)
 		return refuse(err, "flags are 0x%x, none is defined", h->flags);
-	rc = check_ios("input", h->inputs, h->n_inputs, h->row_in_bytes, err);
+	rc = check_ios("input", h->inputs, h->n_inputs, 0, h->row_in_bytes, err);
 	if (!rc)
-		rc = check_ios("output", h->outputs, h->n_outputs, h->row_out_bytes, err);
+		rc = check_ios("output", h->outputs, h->n_outputs, 1, h->row_out_bytes, err);
 	return rc ? rc : check_sections(h, err);
 }
 
@@ -159,14 +161,15 @@ static int check_buffer(const struct model *m, uint32_t i, uint64_t *used, struc
 	if (b->elements < 1 || b->elements > MODEL_FILE_MAX_ROW_ELEMENTS)
 		return refuse(err, "buffer %u has %u elements, must be 1 to %d", i, b->elements,
 			MODEL_FILE_MAX_ROW_ELEMENTS);
-	bytes = round_up((uint64_t)b->elements * sizeof(float), MODEL_FILE_ALIGN);
+	if (!wire_dtype_bytes(b->dtype))
+		return refuse(err, "buffer %u has unknown dtype %u: compile the model again", i,
+			b->dtype);
+	bytes = round_up((uint64_t)b->elements * wire_dtype_bytes(b->dtype), MODEL_FILE_ALIGN);
 	if (b->row_offset % MODEL_FILE_ALIGN ||
 		__builtin_add_overflow(b->row_offset, bytes, &end) ||
 		end > m->program.row_arena_bytes)
 		return refuse(err, "buffer %u at %lu needs %lu bytes, the arena has %lu", i,
 			b->row_offset, bytes, m->program.row_arena_bytes);
-	if (b->reserved)
-		return refuse(err, "buffer %u has a reserved field set", i);
 	*used = end > *used ? end : *used;
 	return 0;
 }
@@ -179,9 +182,11 @@ static int check_ports(struct model *m, const char *what, const le32 *buffer,
 		if (buffer[i] >= m->program.n_buffers)
 			return refuse(err, "%s %u is buffer %u of %u", what, i, buffer[i],
 				m->program.n_buffers);
-		if (m->buffers[buffer[i]].elements != io[i].elements)
-			return refuse(err, "%s %u has %u elements, its buffer %u", what, i,
-				io[i].elements, m->buffers[buffer[i]].elements);
+		if (m->buffers[buffer[i]].elements != io[i].elements ||
+			m->buffers[buffer[i]].dtype != io[i].dtype)
+			return refuse(err, "%s %u has %u elements of dtype %u, its buffer %u of %u",
+				what, i, io[i].elements, io[i].dtype,
+				m->buffers[buffer[i]].elements, m->buffers[buffer[i]].dtype);
 		if (buffer == m->program.inputs)
 			m->written[buffer[i]] = 1;
 		else if (!m->written[buffer[i]])
@@ -192,8 +197,8 @@ static int check_ports(struct model *m, const char *what, const le32 *buffer,
 }
 
 /* Constants lie in the order they are named, each at the next 64-byte border: one legal offset. */
-static int check_constant(struct model *m, uint32_t i, const char *what, uint64_t offset,
-	uint64_t bytes, uint64_t expected, struct error *err)
+int check_constant(struct model *m, uint32_t i, const char *what, uint64_t offset, uint64_t bytes,
+	uint64_t expected, struct error *err)
 {
 	uint64_t at = round_up(m->weights_cursor, MODEL_FILE_ALIGN), end;
 
@@ -210,40 +215,22 @@ static int check_constant(struct model *m, uint32_t i, const char *what, uint64_
 	return 0;
 }
 
-/* Operand `which` must offer at least `needed` elements, as a buffer or as a constant. */
-static int check_operand(
-	struct model *m, uint32_t i, int which, uint64_t needed, bool exact, struct error *err)
+/* Operand 0 is a written float32 buffer of exactly this many elements. */
+static int check_source(struct model *m, uint32_t i, uint64_t elements, struct error *err)
 {
-	struct step *s = &m->steps[i];
-	const struct model_op *op = &s->op;
-	uint64_t have = op->constant_bytes[which] / sizeof(float);
-	int rc;
+	const struct model_op *op = &m->steps[i].op;
+	uint32_t b = op->src[0];
 
-	if (op->src[which] != MODEL_NONE) {
-		if (op->src[which] >= m->program.n_buffers)
-			return refuse(err, "operator %u reads buffer %u of %u", i, op->src[which],
-				m->program.n_buffers);
-		if (!m->written[op->src[which]] || op->src[which] == op->dst)
-			return refuse(err, "operator %u reads buffer %u, which %s", i,
-				op->src[which],
-				op->src[which] == op->dst ? "it also writes"
-							  : "nothing has written");
-		if (op->constant_bytes[which] || op->constant[which])
-			return refuse(err, "operator %u: operand %d is both buffer and constant", i,
-				which);
-		have = m->buffers[op->src[which]].elements;
-	} else {
-		if (!have || op->constant_bytes[which] % sizeof(float))
-			return refuse(err, "operator %u has no operand %d", i, which);
-		rc = check_constant(m, i, "constant", op->constant[which],
-			op->constant_bytes[which], op->constant_bytes[which], err);
-		if (rc)
-			return rc;
-		s->constant[which] = (const float *)(m->weights + op->constant[which]);
-	}
-	if (have < needed || (exact && have != needed))
-		return refuse(err, "operator %u: operand %d has %lu elements, %lu are needed", i,
-			which, have, needed);
+	if (b >= m->program.n_buffers)
+		return refuse(err, "operator %u reads buffer %u of %u", i, b, m->program.n_buffers);
+	if (!m->written[b] || b == op->dst)
+		return refuse(err, "operator %u reads buffer %u, which %s", i, b,
+			b == op->dst ? "it also writes" : "nothing has written");
+	if (op->constant_bytes[0] || op->constant[0])
+		return refuse(err, "operator %u: operand 0 is both buffer and constant", i);
+	if (m->buffers[b].dtype != WIRE_F32 || m->buffers[b].elements != elements)
+		return refuse(err, "operator %u: operand 0 has %u elements, %lu float32 are needed",
+			i, m->buffers[b].elements, elements);
 	return 0;
 }
 
@@ -273,6 +260,8 @@ static int check_dst(struct model *m, uint32_t i, uint64_t elements, struct erro
 	if (dst >= m->program.n_buffers)
 		return refuse(
 			err, "operator %u writes buffer %u of %u", i, dst, m->program.n_buffers);
+	if (m->buffers[dst].dtype != WIRE_F32)
+		return refuse(err, "operator %u writes buffer %u, which is not float32", i, dst);
 	if (!elements || m->buffers[dst].elements != elements)
 		return refuse(err, "operator %u writes %lu elements into a buffer of %u", i,
 			elements, m->buffers[dst].elements);
@@ -291,7 +280,7 @@ static int check_dense(struct model *m, uint32_t i, struct error *err)
 		return refuse(err, "operator %u has unknown weight layout %u", i, op->layout);
 	if (!in || op->src[0] == MODEL_NONE || op->src[1] != MODEL_NONE)
 		return refuse(err, "operator %u: dense operands are a buffer and a constant", i);
-	rc = check_operand(m, i, 0, in, true, err);
+	rc = check_source(m, i, in, err);
 	if (rc)
 		return rc;
 	if (!dense_weight_bytes(op->layout, op->k, op->n, &bytes))
@@ -310,66 +299,6 @@ static int check_dense(struct model *m, uint32_t i, struct error *err)
 	return check_dst(m, i, elements3(op->m, op->n, 1), err);
 }
 
-/* Largest element an operand walks to, plus one; false on overflow. */
-static bool strided_extent(const struct model_op *op, int which, uint64_t one, uint64_t *extent)
-{
-	uint64_t sum = one, step;
-
-	for (uint32_t d = 0; d < op->rank; d++)
-		if (__builtin_mul_overflow(
-			    (uint64_t)op->dims[d] - 1, (uint64_t)op->stride[which][d], &step) ||
-			__builtin_add_overflow(sum, step, &sum))
-			return false;
-	*extent = sum;
-	return true;
-}
-
-/* Shared by BINARY and MATMUL: dims times `inner` elements out, `one[i]` at each operand position.
- */
-static int check_strided(
-	struct model *m, uint32_t i, uint64_t inner, const uint64_t one[2], struct error *err)
-{
-	const struct model_op *op = &m->steps[i].op;
-	uint64_t elements = inner, extent;
-	int rc;
-
-	if (op->rank > MODEL_FILE_MAX_RANK)
-		return refuse(
-			err, "operator %u has rank %u, limit %d", i, op->rank, MODEL_FILE_MAX_RANK);
-	for (uint32_t d = 0; d < op->rank; d++)
-		elements = elements3(elements, op->dims[d], 1);
-	for (int which = 0; which < 2; which++) {
-		if (!strided_extent(op, which, one[which], &extent))
-			return refuse(err, "operator %u: strides of operand %d overflow", i, which);
-		rc = check_operand(m, i, which, extent, false, err);
-		if (rc)
-			return rc;
-	}
-	return check_dst(m, i, elements, err);
-}
-
-static int check_binary(struct model *m, uint32_t i, struct error *err)
-{
-	const uint64_t one[2] = {1, 1};
-	const struct model_op *op = &m->steps[i].op;
-
-	if (op->function >= MODEL_BINARY_END || op->rank < 1)
-		return refuse(err, "operator %u: binary function %u of rank %u", i, op->function,
-			op->rank);
-	return check_strided(m, i, 1, one, err);
-}
-
-static int check_matmul(struct model *m, uint32_t i, struct error *err)
-{
-	const struct model_op *op = &m->steps[i].op;
-	const uint64_t one[2] = {elements3(op->m, op->k, 1), elements3(op->k, op->n, 1)};
-
-	if (!one[0] || !one[1] || op->transposed > 3)
-		return refuse(err, "operator %u: matrix product %u x %u x %u, flags %u", i, op->m,
-			op->k, op->n, op->transposed);
-	return check_strided(m, i, elements3(op->m, op->n, 1), one, err);
-}
-
 static int check_unary(struct model *m, uint32_t i, struct error *err)
 {
 	const struct model_op *op = &m->steps[i].op;
@@ -381,7 +310,7 @@ static int check_unary(struct model *m, uint32_t i, struct error *err)
 	if (op->src[0] == MODEL_NONE)
 		return refuse(err, "operator %u has no input buffer", i);
 	if (!rc)
-		rc = check_operand(m, i, 0, n, true, err);
+		rc = check_source(m, i, n, err);
 	return rc ? rc : check_dst(m, i, n, err);
 }
 
@@ -391,18 +320,16 @@ static int check_op(struct model *m, uint32_t i, struct error *err)
 
 	if (op->activation >= MODEL_ACT_END)
 		return refuse(err, "operator %u has unknown activation %u", i, op->activation);
-	if (op->reserved[0] || op->reserved[1])
+	if (op->unused || op->reserved[0] || op->reserved[1] || op->reserved[2] || op->reserved[3])
 		return refuse(err, "operator %u has a reserved field set", i);
 	switch (op->kind) {
 	case MODEL_OP_DENSE:
 		return check_dense(m, i, err);
-	case MODEL_OP_BINARY:
-		return check_binary(m, i, err);
-	case MODEL_OP_MATMUL:
-		return check_matmul(m, i, err);
 	case MODEL_OP_UNARY:
 	case MODEL_OP_SOFTMAX:
 		return check_unary(m, i, err);
+	case MODEL_OP_TENSOR:
+		return check_tensor(m, i, err);
 	default:
 		return refuse(err, "operator %u has unknown kind %u", i, op->kind);
 	}
@@ -422,9 +349,13 @@ static int check_program(const struct model *m, struct error *err)
 	if (p->n_states || p->n_scalars)
 		return refuse(err, "%u states and %u scalars: this engine runs stateless models",
 			p->n_states, p->n_scalars);
+	if (p->n_tensor_ops > p->n_ops)
+		return refuse(
+			err, "n_tensor_ops is %lu of %u operators", p->n_tensor_ops, p->n_ops);
 	bytes = sizeof(*p) +
 		round_up(p->n_buffers * sizeof(struct model_buffer), MODEL_FILE_ALIGN) +
-		p->n_ops * sizeof(struct model_op);
+		p->n_ops * sizeof(struct model_op) +
+		p->n_tensor_ops * sizeof(struct model_tensor_op);
 	if (m->header.program.bytes != bytes)
 		return refuse(err,
 			"section program has %lu bytes, its %u buffers and %u operators "
@@ -433,19 +364,25 @@ static int check_program(const struct model *m, struct error *err)
 	if (p->row_arena_bytes % MODEL_FILE_ALIGN || p->row_arena_bytes >> 32)
 		return refuse(err, "row_arena_bytes is %lu: must be a multiple of %d below 2^32",
 			p->row_arena_bytes, MODEL_FILE_ALIGN);
+	if (p->scratch_bytes % MODEL_FILE_ALIGN || p->scratch_bytes >> 32)
+		return refuse(err, "scratch_bytes is %lu: must be a multiple of %d below 2^32",
+			p->scratch_bytes, MODEL_FILE_ALIGN);
 	return 0;
 }
 
-/* Copy both tables out of the image; returns -ENOMEM or 0. */
+/* Copy all tables out of the image; returns -ENOMEM or 0. */
 static int copy_tables(struct model *m, const uint8_t *image, struct error *err)
 {
 	const struct model_program *p = &m->program;
 	const uint8_t *from = image + MODEL_FILE_PAGE + sizeof(*p);
+	struct model_tensor_op *records;
 
 	m->buffers = malloc(p->n_buffers * sizeof(*m->buffers));
 	m->steps = calloc(p->n_ops ? p->n_ops : 1, sizeof(*m->steps));
 	m->written = calloc(p->n_buffers, 1);
-	if (!m->buffers || !m->steps || !m->written)
+	m->tensors = calloc(p->n_tensor_ops ? p->n_tensor_ops : 1, sizeof(*m->tensors));
+	m->records = records = malloc((p->n_tensor_ops + 1) * sizeof(*records));
+	if (!m->tensors || !records || !m->buffers || !m->steps || !m->written)
 		return error_set(err, -ENOMEM, "no memory for %u buffers and %u operators",
 			p->n_buffers, p->n_ops);
 	memcpy(m->buffers, from, p->n_buffers * sizeof(*m->buffers));
@@ -453,7 +390,19 @@ static int copy_tables(struct model *m, const uint8_t *image, struct error *err)
 	for (uint32_t i = 0; i < p->n_ops; i++)
 		memcpy(&m->steps[i].op, from + i * sizeof(struct model_op),
 			sizeof(struct model_op));
+	memcpy(records, from + p->n_ops * sizeof(struct model_op),
+		p->n_tensor_ops * sizeof(*records));
 	return 0;
+}
+
+static uint64_t check_scratch(const struct model *m)
+{
+	uint64_t most = 0;
+
+	for (uint32_t i = 0; i < m->n_tensors; i++)
+		if (m->tensors[i].op.scratch_bytes > most)
+			most = m->tensors[i].op.scratch_bytes;
+	return most;
 }
 
 static int check_tables(struct model *m, struct error *err)
@@ -473,6 +422,12 @@ static int check_tables(struct model *m, struct error *err)
 		rc = check_op(m, i, err);
 	if (!rc)
 		rc = check_ports(m, "output", m->program.outputs, h->outputs, h->n_outputs, err);
+	if (!rc && m->n_tensors != m->program.n_tensor_ops)
+		rc = refuse(err, "n_tensor_ops is %lu, the operators name %u",
+			m->program.n_tensor_ops, m->n_tensors);
+	if (!rc && check_scratch(m) != m->program.scratch_bytes)
+		rc = refuse(err, "scratch_bytes is %lu, the operators need %lu",
+			m->program.scratch_bytes, check_scratch(m));
 	if (!rc && round_up(m->weights_cursor, MODEL_FILE_ALIGN) != h->weights.bytes)
 		rc = refuse(err, "section weights has %lu bytes, the operators use %lu",
 			h->weights.bytes, round_up(m->weights_cursor, MODEL_FILE_ALIGN));

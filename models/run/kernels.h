@@ -53,13 +53,6 @@ const struct kernels *kernels_avx512(void);
 /* The best family this CPU runs (cpuid and OS state): AVX-512, AVX2 or the scalar reference. */
 const struct kernels *kernels_native(void);
 
-/* dst[dims] = a (fn) b with per-dimension strides in elements: struct model_op's BINARY. One row.
- */
-void binary_run(const struct model_op *op, float *dst, const float *a, const float *b);
-
-/* Per-row matrix product of two run-time operands: struct model_op's MATMUL. One row. */
-void matmul_run(const struct model_op *op, float *dst, const float *a, const float *b);
-
 /* Softmax over the middle one of three dimensions, k > 1: struct model_op's SOFTMAX. One row. */
 void softmax_strided_run(const struct model_op *op, float *dst, const float *src);
 

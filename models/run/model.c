@@ -90,6 +90,8 @@ void model_close(struct model *m)
 		return;
 	free(m->buffers);
 	free(m->steps);
+	free(m->tensors);
+	free((void *)m->records);
 	free(m->written);
 	free(m);
 }

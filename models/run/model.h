@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * The engine: a verified artifact in memory, and runs of it. No allocation, no locks and no system
- * call after run_init(); a model is shared read-only by any number of threads, a run belongs to one.
+ * call after run_init(); a model is shared read-only by any number of threads, a run belongs to
+ * one.
  *
  * Use: model_open() the mapped artifact -> allocate run_bytes() per worker -> run_init() ->
  * for each batch run_start(), then run_step() until it returns 1.
@@ -16,13 +17,17 @@
 struct model; /* read-only view of an artifact: no copy of the weights */
 struct run;   /* one executor: activations, cursor, per-request state */
 
-enum model_backend { MODEL_BACKEND_AUTO, MODEL_BACKEND_NATIVE, MODEL_BACKEND_OPENBLAS,
-	MODEL_BACKEND_SCALAR };
+enum model_backend {
+	MODEL_BACKEND_AUTO,
+	MODEL_BACKEND_NATIVE,
+	MODEL_BACKEND_OPENBLAS,
+	MODEL_BACKEND_SCALAR
+};
 
 /* Check the header, every section and the whole program against `size`, and build the view.
- * `image` (the artifact, 64-byte aligned, at least the body) must outlive the model and never change.
- * Refuses by name: -EINVAL with err->text naming field, value and limit; -ENOMEM. Does not hash:
- * that is the loader's work. On success *out is freed with model_close(). */
+ * `image` (the artifact, 64-byte aligned, at least the body) must outlive the model and never
+ * change. Refuses by name: -EINVAL with err->text naming field, value and limit; -ENOMEM. Does not
+ * hash: that is the loader's work. On success *out is freed with model_close(). */
 int model_open(struct model **out, const void *image, size_t size, enum model_backend backend,
 	struct error *err);
 void model_close(struct model *m); /* NULL is allowed */

@@ -5,7 +5,7 @@
  *
  *   memory given to run_init():
  *   +------------+------------------+-------------------+------------------------------+
- *   | struct run | rows[max_rows]   | outs[max_rows]    | buffers, see abi/model_file.h |
+ *   | struct run | rows[max_rows]   | outs[max_rows]    | buffers, then scratch         |
  *   +------------+------------------+-------------------+------------------------------+
  */
 #include <string.h>
@@ -36,7 +36,7 @@ static size_t align_up(size_t n)
 size_t run_bytes(const struct model *m, uint32_t max_rows)
 {
 	return align_up(sizeof(struct run)) + 2 * align_up(max_rows * sizeof(void *)) +
-	       m->program.row_arena_bytes * max_rows;
+	       m->program.row_arena_bytes * max_rows + m->program.scratch_bytes;
 }
 
 struct run *run_init(void *memory, const struct model *m, uint32_t max_rows)
@@ -72,12 +72,13 @@ static void gather(struct run *r)
 	size_t offset = 0;
 
 	for (uint32_t i = 0; i < m->header.n_inputs; i++) {
-		size_t bytes = m->header.inputs[i].row_bytes;
+		const struct model_file_io *io = &m->header.inputs[i];
+		size_t bytes = (size_t)io->elements * wire_dtype_bytes(io->dtype);
 		uint8_t *to = (uint8_t *)buffer(r, m->program.inputs[i]);
 
 		for (uint32_t row = 0; row < r->n; row++)
 			memcpy(to + row * bytes, (const uint8_t *)r->rows[row] + offset, bytes);
-		offset += bytes;
+		offset += io->row_bytes;
 	}
 }
 
@@ -87,12 +88,18 @@ static void scatter(struct run *r)
 	size_t offset = 0;
 
 	for (uint32_t i = 0; i < m->header.n_outputs; i++) {
-		size_t bytes = m->header.outputs[i].row_bytes;
+		const struct model_file_io *io = &m->header.outputs[i];
+		size_t bytes = (size_t)io->elements * wire_dtype_bytes(io->dtype);
 		const uint8_t *from = (const uint8_t *)buffer(r, m->program.outputs[i]);
 
-		for (uint32_t row = 0; row < r->n; row++)
-			memcpy((uint8_t *)r->outs[row] + offset, from + row * bytes, bytes);
-		offset += bytes;
+		for (uint32_t row = 0; row < r->n; row++) {
+			uint8_t *to = (uint8_t *)r->outs[row] + offset;
+
+			memcpy(to, from + row * bytes, bytes);
+			if (io->row_bytes > bytes)
+				memset(to + bytes, 0, io->row_bytes - bytes);
+		}
+		offset += io->row_bytes;
 	}
 }
 
@@ -129,25 +136,27 @@ static void run_softmax(const struct run *r, const struct step *s, size_t from, 
 			softmax_strided_run(op, dst + row * elements, src + row * elements);
 }
 
-/* Operators on two operands run row by row; a constant operand is the same for every row. */
-static void run_pairs(const struct run *r, const struct step *s, size_t from, size_t n)
+static uint8_t *row_of(const struct run *r, uint32_t index, size_t row)
 {
-	const struct model_op *op = &s->op;
-	const float *src[2];
-	size_t step[2], out = r->m->buffers[op->dst].elements;
-	float *dst = buffer(r, op->dst);
+	const struct model_buffer *b = &r->m->buffers[index];
 
-	for (int i = 0; i < 2; i++) {
-		src[i] = s->constant[i] ? s->constant[i] : buffer(r, op->src[i]);
-		step[i] = s->constant[i] ? 0 : r->m->buffers[op->src[i]].elements;
-	}
+	return (uint8_t *)buffer(r, index) + row * b->elements * wire_dtype_bytes(b->dtype);
+}
+
+static void run_tensor(const struct run *r, const struct step *s, size_t from, size_t n)
+{
+	const struct tensor_step *t = s->tensor;
+	const struct tensor_function *f = tensor_function_at(t->op.function);
+	struct tensor_args a = {.kernels = s->kernels,
+		.scratch = r->arena + r->m->program.row_arena_bytes * r->max_rows};
+
 	for (size_t row = from; row < from + n; row++) {
-		const float *a = src[0] + row * step[0], *b = src[1] + row * step[1];
-
-		if (op->kind == MODEL_OP_BINARY)
-			binary_run(op, dst + row * out, a, b);
-		else
-			matmul_run(op, dst + row * out, a, b);
+		for (uint32_t k = 0; k < t->op.n_in; k++)
+			a.in[k] =
+				t->in[k] == MODEL_NONE ? t->constant[k] : row_of(r, t->in[k], row);
+		for (uint32_t k = 0; k < t->op.n_out; k++)
+			a.out[k] = row_of(r, t->out[k], row);
+		f->run(&t->op, &a);
 	}
 }
 
@@ -168,7 +177,7 @@ static void run_op(const struct run *r, const struct step *s, size_t from, size_
 		run_softmax(r, s, from, n);
 		break;
 	default:
-		run_pairs(r, s, from, n);
+		run_tensor(r, s, from, n);
 		break;
 	}
 }

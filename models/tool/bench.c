@@ -58,6 +58,18 @@ static int parse(int argc, char **argv, struct arguments *a)
 	return TOOL_OK;
 }
 
+/* Multiplications and additions of products and convolutions. */
+static double tensor_flops(const struct tensor_op *t)
+{
+	double out = (double)tensor_elements(&t->out[0]);
+
+	if (t->function == MODEL_FN_MATMUL)
+		return 2 * out * t->in[0].dims[t->in[0].rank - 1];
+	if (t->function == MODEL_FN_CONV)
+		return 2 * out * (double)tensor_span(&t->in[1], 1, t->in[1].rank);
+	return 0;
+}
+
 static double row_flops(const struct model *m)
 {
 	double flops = 0;
@@ -67,8 +79,8 @@ static double row_flops(const struct model *m)
 
 		if (op->kind == MODEL_OP_DENSE)
 			flops += 2.0 * op->m * op->k * op->n;
-		if (op->kind == MODEL_OP_MATMUL)
-			flops += 2.0 * op->k * m->buffers[op->dst].elements;
+		if (op->kind == MODEL_OP_TENSOR)
+			flops += tensor_flops(&m->steps[i].tensor->op);
 	}
 	return flops;
 }

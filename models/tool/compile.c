@@ -1,20 +1,62 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * millrace-model compile and operators.
  */
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "models/compile/onnx_wire.h"
+#include "models/compile/onnx_read.h"
 #include "models/compile/operators.h"
 #include "models/tool/tool.h"
+
+enum { MAX_BINDINGS = 16, MAX_VALUES = 64 };
 
 struct arguments {
 	struct compile_options options;
 	char name[WIRE_MODEL_NAME_BYTES];
 	const char *in, *out;
+	struct compile_binding bindings[MAX_BINDINGS];
+	union {
+		int64_t i[MAX_VALUES];
+		float f[MAX_VALUES];
+	} values[MAX_BINDINGS];
 };
+
+/* NAME=1,2,3 binds an INT64 vector, NAME=5 an INT64 scalar; a '.' anywhere makes it FLOAT. */
+static bool parse_binding(struct arguments *a, const char *text)
+{
+	struct compile_binding *b = &a->bindings[a->options.n_bindings];
+	const char *equals = strchr(text, '='), *at = equals ? equals + 1 : NULL;
+	bool is_float = at && strchr(at, '.');
+	uint64_t count = 0;
+	char *end;
+
+	if (!at || a->options.n_bindings == MAX_BINDINGS ||
+		(size_t)(equals - text) >= sizeof(b->name))
+		return false;
+	snprintf(b->name, sizeof(b->name), "%.*s", (int)(equals - text), text);
+	do {
+		if (count == MAX_VALUES)
+			return false;
+		errno = 0;
+		if (is_float)
+			a->values[a->options.n_bindings].f[count++] = strtof(at, &end);
+		else
+			a->values[a->options.n_bindings].i[count++] = strtoll(at, &end, 10);
+		if (end == at || errno || (*end && *end != ','))
+			return false;
+		at = end + 1;
+	} while (*end);
+	b->dtype = is_float ? WIRE_F32 : WIRE_I64;
+	b->rank = strchr(equals, ',') ? 1 : 0;
+	b->dims[0] = count;
+	b->data = &a->values[a->options.n_bindings++];
+	a->options.bindings = a->bindings;
+	return true;
+}
 
 /* "models/zoo/risk/model.onnx" is called after its folder, "risk.onnx" after itself. */
 static void default_name(const char *path, char *name, size_t room)
@@ -40,12 +82,14 @@ static int parse(int argc, char **argv, struct arguments *a)
 		{"max-rows", required_argument, NULL, 'r'},
 		{"backend", required_argument, NULL, 'b'},
 		{"cost", required_argument, NULL, 'c'},
+		{"bind", required_argument, NULL, 'i'},
 		{NULL, 0, NULL, 0},
 	};
 	unsigned long n;
 	int c;
 
-	a->options = (struct compile_options){NULL, 1, 256, 1, MODEL_BACKEND_AUTO};
+	a->options = (struct compile_options){
+		.version = 1, .max_rows = 256, .cost = 1, .backend = MODEL_BACKEND_AUTO};
 	while ((c = getopt_long(argc, argv, "o:", options, NULL)) != -1) {
 		if (c == 'o')
 			a->out = optarg;
@@ -57,6 +101,8 @@ static int parse(int argc, char **argv, struct arguments *a)
 			a->options.max_rows = (uint32_t)n;
 		else if (c == 'c' && tool_number(optarg, 1, UINT32_MAX, &n))
 			a->options.cost = (uint32_t)n;
+		else if (c == 'i' && parse_binding(a, optarg))
+			continue;
 		else if (c != 'b' || !tool_backend(optarg, &a->options.backend) ||
 			 a->options.backend == MODEL_BACKEND_SCALAR)
 			return tool_usage(
@@ -100,12 +146,17 @@ int cmd_operators(int argc, char **argv)
 	(void)argv;
 	if (argc != 1)
 		return tool_usage("operators takes no arguments");
-	printf("| operator | inputs | attributes | note |\n|---|---|---|---|\n");
+	printf("| operator | opsets | inputs | attributes | note |\n|---|---|---|---|---|\n");
 	for (size_t i = 0; operator_at(i); i++) {
 		const struct onnx_operator *op = operator_at(i);
 
-		printf("| %s | %zu", op->name, op->min_inputs);
-		if (op->max_inputs > op->min_inputs)
+		printf("| %s%s%s | %ld", op->domain, op->domain[0] ? "." : "", op->name, op->since);
+		if (!op->domain[0])
+			printf("–%d", ONNX_MAX_OPSET);
+		printf(" | %zu", op->min_inputs);
+		if (op->max_inputs == OPERATOR_MAX_INPUTS)
+			printf("–");
+		else if (op->max_inputs > op->min_inputs)
 			printf("–%zu", op->max_inputs);
 		printf(" | %s | %s |\n", op->attributes, op->help);
 	}

@@ -122,7 +122,8 @@ bool tool_backend(const char *text, enum model_backend *backend)
 
 static int open_onnx(struct tool_model *t, enum model_backend backend, struct error *err)
 {
-	struct compile_options o = {"model", 1, 1024, 1, backend};
+	struct compile_options o = {
+		.name = "model", .version = 1, .max_rows = 1024, .cost = 1, .backend = backend};
 	struct artifact a;
 	int rc = compile_onnx_buffer(t->image, t->size, &o, &a, err);
 

@@ -9,8 +9,7 @@
 #include "models/run/model_private.h"
 #include "models/tool/tool.h"
 
-static const char *const kind_names[MODEL_OP_END] = {
-	"?", "dense", "unary", "binary", "softmax", "matmul"};
+static const char *const kind_names[MODEL_OP_END] = {"?", "dense", "unary", "softmax", "tensor"};
 static const char *const layout_names[MODEL_LAYOUT_END] = {"", "panels", "row-major", "columns"};
 static const char *const act_names[MODEL_ACT_END] = {
 	"", "relu", "sigmoid", "tanh", "leaky-relu", "clip", "neg", "abs", "exp", "sqrt"};
@@ -51,12 +50,43 @@ static void json_ios(const char *what, const struct model_file_io *io, uint32_t 
 	printf("]");
 }
 
+/* "add f32[1,4] f32[4] -> f32[1,4]" */
+static void print_operand(const struct tensor *t, const void *constant)
+{
+	static const char *const types[WIRE_DTYPE_END] = {
+		"-", "f32", "f16", "bf16", "i8", "u8", "i32", "i64", "bool"};
+
+	printf(" %s%s[", constant ? "const " : "", types[t->dtype]);
+	for (uint32_t d = 0; d < t->rank; d++)
+		printf("%s%u", d ? "," : "", t->dims[d]);
+	printf("]");
+}
+
+static void print_tensor(const struct tensor_step *s)
+{
+	printf("%s", tensor_function_at(s->op.function)->name);
+	for (uint32_t k = 0; k < s->op.n_in; k++)
+		if (s->op.in[k].dtype)
+			print_operand(&s->op.in[k], s->constant[k]);
+	printf(" ->");
+	for (uint32_t k = 0; k < s->op.n_out; k++)
+		print_operand(&s->op.out[k], NULL);
+	if (s->op.scratch_bytes)
+		printf(", %lu scratch bytes", s->op.scratch_bytes);
+	printf("\n");
+}
+
 static void json_ops(const struct model *m)
 {
 	printf(",\"operators\":[");
 	for (uint32_t i = 0; i < m->program.n_ops; i++) {
 		const struct model_op *op = &m->steps[i].op;
 
+		if (op->kind == MODEL_OP_TENSOR) {
+			printf("%s{\"kind\":\"%s\"}", i ? "," : "",
+				tensor_function_at(m->steps[i].tensor->op.function)->name);
+			continue;
+		}
 		printf("%s{\"kind\":\"%s\",\"m\":%u,\"k\":%u,\"n\":%u,\"layout\":\"%s\","
 		       "\"activation\":\"%s\"}",
 			i ? "," : "", kind_names[op->kind], op->m, op->k, op->n,
@@ -108,6 +138,11 @@ static void print_text(const struct tool_model *t, const char *id, bool is_signe
 	for (uint32_t i = 0; i < t->model->program.n_ops; i++) {
 		const struct model_op *op = &t->model->steps[i].op;
 
+		if (op->kind == MODEL_OP_TENSOR) {
+			printf("%-10s ", i ? "" : "operators");
+			print_tensor(t->model->steps[i].tensor);
+			continue;
+		}
 		printf("%-10s %-8s m=%u k=%u n=%u %s %s\n", i ? "" : "operators",
 			kind_names[op->kind], op->m, op->k, op->n,
 			layout_names[op->layout < MODEL_LAYOUT_END ? op->layout : 0],

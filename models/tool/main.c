@@ -17,7 +17,7 @@ static const struct {
 	const char *arguments, *help;
 } commands[] = {
 	{"compile", cmd_compile,
-		"MODEL.onnx -o OUT.mrm [--name N] [--version N] [--max-rows N] "
+		"MODEL.onnx -o OUT.mrm [--name N] [--version N] [--max-rows N] [--bind NAME=V,...] "
 		"[--backend auto|native|openblas] [--cost N]",
 		"ONNX to artifact"},
 	{"inspect", cmd_inspect, "MODEL.mrm [--json]", "what an artifact holds"},

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "abi/wire.h"
 #include "models/tool/npy.h"
 
 struct cursor {
@@ -61,6 +62,18 @@ static bool take_shape(struct cursor *c, struct npy *out)
 	return true;
 }
 
+/* bfloat16 has no name in numpy: two raw bytes. */
+static const char *const descriptions[WIRE_DTYPE_END] = {
+	"", "'<f4'", "'<f2'", "'<V2'", "'|i1'", "'|u1'", "'<i4'", "'<i8'", "'|b1'"};
+
+static bool take_type(struct cursor *c, uint32_t *dtype)
+{
+	for (*dtype = 1; *dtype < WIRE_DTYPE_END; ++*dtype)
+		if (take(c, descriptions[*dtype]))
+			return true;
+	return false;
+}
+
 static int parse_dict(struct cursor c, struct npy *out, struct error *err)
 {
 	bool typed = false, ordered = false, shaped = false;
@@ -69,10 +82,11 @@ static int parse_dict(struct cursor c, struct npy *out, struct error *err)
 		return error_set(err, -EINVAL, "the .npy header is no dict");
 	while (!take(&c, "}")) {
 		if (!typed && take(&c, "'descr':")) {
-			typed = take(&c, "'<f4'");
+			typed = take_type(&c, &out->dtype);
 			if (!typed)
 				return error_set(err, -EINVAL,
-					"dtype %.*s: only '<f4' (float32) is read",
+					"dtype %.*s: only '<f4', '<f2', '<i4', '<i8', '|i1', "
+					"'|u1' and '|b1' are read",
 					(int)(c.end - c.at < 12 ? c.end - c.at : 12), c.at);
 		} else if (!ordered && take(&c, "'fortran_order':")) {
 			ordered = take(&c, "False");
@@ -117,16 +131,16 @@ int npy_parse(const uint8_t *bytes, size_t size, struct npy *out, struct error *
 	if (rc)
 		return rc;
 	at += head;
-	if (__builtin_mul_overflow(out->elements, sizeof(float), &data_bytes) ||
+	if (__builtin_mul_overflow(out->elements, wire_dtype_bytes(out->dtype), &data_bytes) ||
 		data_bytes != size - at)
 		return error_set(err, -EINVAL,
-			"%zu bytes of data, the shape needs %lu elements of 4", size - at,
-			out->elements);
-	out->data = (const float *)(bytes + at);
+			"%zu bytes of data, the shape needs %lu elements of %u", size - at,
+			out->elements, wire_dtype_bytes(out->dtype));
+	out->data = bytes + at;
 	return 0;
 }
 
-size_t npy_header(const uint64_t *dims, uint32_t rank, char *to, size_t room)
+size_t npy_header(uint32_t dtype, const uint64_t *dims, uint32_t rank, char *to, size_t room)
 {
 	char shape[NPY_MAX_RANK * 22 + 4] = "";
 	size_t at = 0, n, total;
@@ -138,7 +152,8 @@ size_t npy_header(const uint64_t *dims, uint32_t rank, char *to, size_t room)
 		return 0;
 	memcpy(to, "\x93NUMPY\x01", 8);
 	n = (size_t)snprintf(to + 10, room - 10,
-		"{'descr': '<f4', 'fortran_order': False, 'shape': (%s), }", shape);
+		"{'descr': %s, 'fortran_order': False, 'shape': (%s), }", descriptions[dtype],
+		shape);
 	total = (10 + n + 1 + 63) / 64 * 64;
 	if (total > room)
 		return 0;

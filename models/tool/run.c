@@ -53,6 +53,10 @@ static int array_rows(
 {
 	bool one = a->rank == io->rank;
 
+	if (a->dtype != io->dtype)
+		return error_set(
+			err, -EINVAL, "the array has another dtype than input '%s'", io->name);
+
 	for (uint32_t d = 0; one && d < a->rank; d++)
 		one = a->dims[d] == io->dims[d];
 	*rows = one ? 1 : a->rank ? a->dims[0] : 0;
@@ -73,7 +77,7 @@ static int arrays_read(struct arrays *x, const struct arguments *a,
 			"%u files",
 			h->n_inputs, h->n_outputs, a->n_in, a->n_out);
 	for (uint32_t i = 0; i < a->n_in; i++) {
-		size_t size, rows;
+		size_t size, rows = 0;
 		int rc = tool_read(a->in[i], (size_t)1 << 34, &x->file[i], &size, err);
 
 		if (rc)
@@ -96,10 +100,11 @@ static void interleave(const struct arrays *x, const struct model_file_header *h
 {
 	for (size_t r = 0; r < x->rows; r++)
 		for (uint32_t i = 0; i < h->n_inputs; i++) {
-			size_t bytes = h->inputs[i].row_bytes;
+			const struct model_file_io *io = &h->inputs[i];
+			size_t bytes = (size_t)io->elements * wire_dtype_bytes(io->dtype);
 
 			memcpy(rows, (const uint8_t *)x->npy[i].data + r * bytes, bytes);
-			rows += bytes;
+			rows += io->row_bytes;
 		}
 }
 
@@ -108,7 +113,7 @@ static int write_output(const struct arguments *a, const struct model_file_heade
 {
 	const struct model_file_io *io = &h->outputs[i];
 	uint64_t dims[MODEL_FILE_MAX_RANK + 1] = {n};
-	size_t head, offset = 0;
+	size_t head, offset = 0, bytes = (size_t)io->elements * wire_dtype_bytes(io->dtype);
 	char *file = malloc(NPY_HEADER_ROOM + n * io->row_bytes);
 	int rc;
 
@@ -118,11 +123,10 @@ static int write_output(const struct arguments *a, const struct model_file_heade
 		dims[d + 1] = io->dims[d];
 	for (uint32_t o = 0; o < i; o++)
 		offset += h->outputs[o].row_bytes;
-	head = npy_header(dims, io->rank + 1, file, NPY_HEADER_ROOM);
+	head = npy_header(io->dtype, dims, io->rank + 1, file, NPY_HEADER_ROOM);
 	for (size_t r = 0; r < n; r++)
-		memcpy(file + head + r * io->row_bytes, rows + r * h->row_out_bytes + offset,
-			io->row_bytes);
-	rc = tool_write(a->out[i], file, head + n * io->row_bytes, err);
+		memcpy(file + head + r * bytes, rows + r * h->row_out_bytes + offset, bytes);
+	rc = tool_write(a->out[i], file, head + n * bytes, err);
 	free(file);
 	return rc;
 }

@@ -11,6 +11,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { BODY_MAX_BYTES = 8 * MODEL_FILE_CHUNK };
 
+/* Elements of all operands multiplied: no function visits more. */
+static uint64_t tensor_work(const struct tensor_op *op)
+{
+	uint64_t n = tensor_elements(&op->out[0]);
+
+	for (uint32_t k = 0; k < op->n_in && n < 1u << 31; k++)
+		n *= op->in[k].dtype ? tensor_elements(&op->in[k]) : 1;
+	if (op->function == MODEL_FN_POOL)
+		n *= (uint64_t)(op->i[17] < 64 ? 1 : 64);
+	return n;
+}
+
 static uint64_t work(const struct model *m)
 {
 	uint64_t sum = 0;
@@ -18,8 +30,12 @@ static uint64_t work(const struct model *m)
 	for (uint32_t i = 0; i < m->program.n_ops; i++) {
 		const struct model_op *op = &m->steps[i].op;
 
+		if (op->kind == MODEL_OP_TENSOR) {
+			sum += tensor_work(&m->steps[i].tensor->op);
+			continue;
+		}
 		sum += (uint64_t)m->buffers[op->dst].elements *
-		       (op->kind == MODEL_OP_DENSE || op->kind == MODEL_OP_MATMUL ? op->k : 1);
+		       (op->kind == MODEL_OP_DENSE ? op->k : 1);
 	}
 	return sum;
 }

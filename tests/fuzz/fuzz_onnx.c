@@ -35,8 +35,11 @@ static void run_one_row(const struct model *m)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct compile_options o = {
-		"fuzz", 1, 1, 1, size & 1 ? MODEL_BACKEND_OPENBLAS : MODEL_BACKEND_AUTO};
+	struct compile_options o = {.name = "fuzz",
+		.version = 1,
+		.max_rows = 1,
+		.cost = 1,
+		.backend = size & 1 ? MODEL_BACKEND_OPENBLAS : MODEL_BACKEND_AUTO};
 	struct artifact a;
 	struct model *m;
 	struct error err;

@@ -65,7 +65,8 @@ static uint8_t *t_read(const char *path, size_t *size)
 
 static struct artifact t_compile(const char *name, enum model_backend backend)
 {
-	struct compile_options o = {name, 3, 64, 1, backend};
+	struct compile_options o = {
+		.name = name, .version = 3, .max_rows = 64, .cost = 1, .backend = backend};
 	struct artifact a;
 	struct error err;
 	char path[128];
@@ -471,7 +472,7 @@ static void a_bad_header_field_is_refused_by_name(void **state)
 	T_CASE(h->max_rows, MODEL_FILE_MAX_ROWS + 1, "max_rows");
 	T_CASE(h->cost_units, 0, "cost_units");
 	T_CASE(h->flags, 1, "flags");
-	T_CASE(h->n_inputs, 0, "inputs");
+	T_CASE(h->n_inputs, 0, "row of all inputs");
 	T_CASE(h->n_inputs, 0xffffffffu, "inputs");
 	T_CASE(h->n_outputs, 9, "outputs");
 	T_CASE(h->row_in_bytes, 4, "row of all inputs");
@@ -587,7 +588,7 @@ static void no_changed_byte_of_header_or_program_crashes_the_engine(void **state
 
 static void an_onnx_file_cut_off_anywhere_is_refused(void **state)
 {
-	struct compile_options o = {"cut", 1, 8, 1, MODEL_BACKEND_AUTO};
+	struct compile_options o = {.name = "cut", .version = 1, .max_rows = 8, .cost = 1};
 	size_t size;
 	uint8_t *onnx = t_read("models/zoo/risk/model.onnx", &size);
 
@@ -613,7 +614,7 @@ static void deep_nesting_is_refused_before_protobuf_recurses(void **state)
 	 */
 	enum { LEVELS = 3000, ROOM = 40 * LEVELS };
 	static const uint8_t tags[] = {0x32 /* g */, 0x2a /* attribute */, 0x0a /* node */};
-	struct compile_options o = {"deep", 1, 8, 1, MODEL_BACKEND_AUTO};
+	struct compile_options o = {.name = "deep", .version = 1, .max_rows = 8, .cost = 1};
 	uint8_t *room = malloc(ROOM), *at = room + ROOM;
 	struct artifact a;
 	struct error err;
@@ -639,9 +640,15 @@ static void deep_nesting_is_refused_before_protobuf_recurses(void **state)
 
 static void a_bad_name_or_batch_is_refused(void **state)
 {
-	static const struct compile_options bad[] = {{"", 1, 8, 1, 0}, {"../x", 1, 8, 1, 0},
-		{"a b", 1, 8, 1, 0}, {"x", 0, 8, 1, 0}, {"x", 1, 0, 1, 0}, {"x", 1, 4097, 1, 0},
-		{"x", 1, 8, 0, 0}};
+	static const struct compile_options bad[] = {
+		{.name = "", .version = 1, .max_rows = 8, .cost = 1},
+		{.name = "../x", .version = 1, .max_rows = 8, .cost = 1},
+		{.name = "a b", .version = 1, .max_rows = 8, .cost = 1},
+		{.name = "x", .version = 0, .max_rows = 8, .cost = 1},
+		{.name = "x", .version = 1, .max_rows = 0, .cost = 1},
+		{.name = "x", .version = 1, .max_rows = 4097, .cost = 1},
+		{.name = "x", .version = 1, .max_rows = 8, .cost = 0},
+	};
 	struct artifact a;
 	struct error err;
 

@@ -4,7 +4,7 @@
 set -eu
 BUILD=${BUILD:-build}
 DATA=/usr/include/onnx/backend/test/data
-FLOOR=84 # measured: folders that passed when this test was last changed
+FLOOR=774 # measured: folders that passed when this test was last changed
 passed=0
 failed=0
 

@@ -208,20 +208,20 @@ def refusals_name_their_cause(folder):
     w = numpy_helper.from_array(np.ones((3, 4), np.float32), "w")
     node = helper.make_node
     cases = [
-        ("operator Conv is not supported (node 'c')", [node("Conv", ["x", "w"], ["y"], name="c")], [x], [w]),
-        ("does not multiply row by row", [node("MatMul", ["x", "w"], ["y"])], [x], [w]),
+        ("operator Unique is not supported (node 'c')", [node("Unique", ["x", "w"], ["y"], name="c")], [x], [w]),
+        ("the shapes do not multiply", [node("MatMul", ["x", "w"], ["y"])], [x], [w]),
         ("which nothing before it produces", [node("Relu", ["z"], ["y"])], [x], []),
         ("defined twice", [node("Relu", ["x"], ["x"])], [x], []),
         ("axis 0 is the batch", [node("Softmax", ["x"], ["y"], axis=0)], [x], []),
         ("fixes the batch", [node("Reshape", ["x", "s"], ["y"])], [x],
          [numpy_helper.from_array(np.array([2, 4], np.int64), "s")]),
-        ("along the batch dimension", [node("Add", ["x", "k"], ["y"])], [x],
+        ("the batch is not its first dimension", [node("Add", ["x", "k"], ["y"])], [x],
          [numpy_helper.from_array(np.ones((1, 1, 4), np.float32), "k")]),
         ("do not broadcast", [node("Add", ["x", "k"], ["y"])], [x],
          [numpy_helper.from_array(np.ones((5,), np.float32), "k")]),
         ("leaves dimension 1 free", [node("Relu", ["x"], ["y"])],
          [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", "m"])], []),
-        ("only FLOAT", [node("Relu", ["x"], ["y"])],
+        ("is DOUBLE, which is not supported", [node("Relu", ["x"], ["y"])],
          [helper.make_tensor_value_info("x", TensorProto.DOUBLE, ["n", 4])], []),
         ("attribute 'surprise'", [node("Relu", ["x"], ["y"], surprise=1)], [x], []),
     ]

@@ -13,7 +13,7 @@
 #include "base/fd.h"
 #include "rig.h"
 
-enum { PROGRAM_BYTES = 128 + 64 + 192, WEIGHTS_AT = 8192, PANEL_BYTES = RIG_IN * 16 * 4 };
+enum { PROGRAM_BYTES = 128 + 64 + sizeof(struct model_op), WEIGHTS_AT = 8192, PANEL_BYTES = RIG_IN * 16 * 4 };
 
 static void put_io(struct model_file_io *io, const char *name, uint32_t n)
 {

@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * By index: the gather and scatter families, and TopK. Indices are run-time data: negative ones
+ * count from the end, and whatever is still outside is clamped, so no request can reach another
+ * byte.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "models/run/tensor.h"
+
+static size_t clamp_index(const struct tensor *t, const void *indices, size_t at, uint32_t size)
+{
+	int64_t i = tensor_get_i64(t->dtype, indices, at);
+
+	if (i < 0)
+		i += size;
+	return i < 0 ? 0 : i >= (int64_t)size ? size - 1 : (size_t)i;
+}
+
+static int check_indices(const struct tensor_op *op, struct error *err)
+{
+	if (op->in[1].dtype != WIRE_I64 && op->in[1].dtype != WIRE_I32)
+		return tensor_refuse(op, err, "indices of dtype %u", op->in[1].dtype);
+	return 0;
+}
+
+static int check_axis(const struct tensor_op *op, struct error *err)
+{
+	if (!tensor_axis(op->i[0], op->in[0].rank))
+		return tensor_refuse(op, err, "axis %ld of rank %u", op->i[0], op->in[0].rank);
+	return check_indices(op, err);
+}
+
+/* ---- gather ---- */
+
+int gather_infer(struct tensor_op *op, struct error *err)
+{
+	const struct tensor *x = &op->in[0], *indices = &op->in[1];
+	struct tensor *out = &op->out[0];
+	int rc = check_axis(op, err);
+
+	if (rc)
+		return rc;
+	if (x->rank - 1 + indices->rank > TENSOR_MAX_RANK)
+		return tensor_refuse(op, err, "ranks %u and %u", x->rank, indices->rank);
+	out->dtype = x->dtype;
+	for (uint32_t d = 0; d < x->rank; d++)
+		if (d != op->i[0])
+			out->dims[out->rank++] = x->dims[d];
+		else
+			for (uint32_t k = 0; k < indices->rank; k++)
+				out->dims[out->rank++] = indices->dims[k];
+	return 0;
+}
+
+void gather_run(const struct tensor_op *op, const struct tensor_args *a)
+{
+	const struct tensor *x = &op->in[0];
+	const uint32_t axis = (uint32_t)op->i[0], size = x->dims[axis];
+	const size_t outer = tensor_span(x, 0, axis), n = tensor_elements(&op->in[1]);
+	const size_t bytes = tensor_span(x, axis + 1, x->rank) * wire_dtype_bytes(x->dtype);
+	uint8_t *to = a->out[0];
+
+	for (size_t o = 0; o < outer; o++)
+		for (size_t k = 0; k < n; k++, to += bytes)
+			memcpy(to,
+				(const uint8_t *)a->in[0] +
+					(o * size + clamp_index(&op->in[1], a->in[1], k, size)) *
+						bytes,
+				bytes);
+}
+
+/* `t` walked beside x: equal ranks, no larger than x except along the axis. */
+static int check_beside(const struct tensor_op *op, struct error *err)
+{
+	const struct tensor *x = &op->in[0], *t = &op->in[1];
+	int rc = check_axis(op, err);
+
+	if (!rc && t->rank != x->rank)
+		rc = tensor_refuse(op, err, "ranks %u and %u", x->rank, t->rank);
+	for (uint32_t d = 0; !rc && d < x->rank; d++)
+		if (d != op->i[0] && t->dims[d] > x->dims[d])
+			rc = tensor_refuse(op, err, "dimension %u: %u indices of %u", d, t->dims[d],
+				x->dims[d]);
+	return rc;
+}
+
+int gather_elements_infer(struct tensor_op *op, struct error *err)
+{
+	op->out[0] = op->in[1];
+	op->out[0].dtype = op->in[0].dtype;
+	return check_beside(op, err);
+}
+
+/* Element of x that belongs to element e of the indices. */
+static size_t beside(const struct tensor_op *op, const struct tensor_args *a, size_t e)
+{
+	const struct tensor *x = &op->in[0], *t = &op->in[1];
+	size_t at = 0, step = 1, rest = e;
+
+	for (uint32_t d = x->rank; d-- > 0; step *= x->dims[d], rest /= t->dims[d]) {
+		size_t i = rest % t->dims[d];
+
+		if (d == op->i[0])
+			i = clamp_index(t, a->in[1], e, x->dims[d]);
+		at += i * step;
+	}
+	return at;
+}
+
+void gather_elements_run(const struct tensor_op *op, const struct tensor_args *a)
+{
+	const size_t n = tensor_elements(&op->in[1]), size = wire_dtype_bytes(op->in[0].dtype);
+	uint8_t *to = a->out[0];
+
+	for (size_t e = 0; e < n; e++, to += size)
+		memcpy(to, (const uint8_t *)a->in[0] + beside(op, a, e) * size, size);
+}
+
+/* ---- n-dimensional ---- */
+
+/* Index tuples of `depth` values select slices of `slice` elements of x after `batch` dimensions.
+ */
+struct tuples {
+	size_t n, depth, slice;
+	uint32_t batch;
+};
+
+static struct tuples tuples_of(const struct tensor *x, const struct tensor *indices, uint32_t batch)
+{
+	uint32_t depth = indices->dims[indices->rank - 1];
+
+	return (struct tuples){tensor_span(indices, 0, indices->rank - 1), depth,
+		tensor_span(x, batch + depth, x->rank), batch};
+}
+
+static int check_tuples(const struct tensor_op *op, int64_t batch, struct error *err)
+{
+	const struct tensor *x = &op->in[0], *t = &op->in[1];
+	int rc = check_indices(op, err);
+
+	if (!rc && (batch < 0 || !t->rank || batch >= t->rank || batch >= x->rank ||
+			   t->dims[t->rank - 1] > x->rank - batch))
+		rc = tensor_refuse(
+			op, err, "indices of rank %u, %ld batch dimensions", t->rank, batch);
+	for (uint32_t d = 0; !rc && d < batch; d++)
+		if (t->dims[d] != x->dims[d])
+			rc = tensor_refuse(op, err, "batch dimension %u differs", d);
+	return rc;
+}
+
+/* First element of the slice tuple e selects. */
+static size_t tuple_at(const struct tensor *x, const struct tensor *t, const void *indices,
+	const struct tuples *s, size_t e)
+{
+	size_t at = e / (s->n / tensor_span(x, 0, s->batch));
+
+	for (uint32_t k = 0; k < s->depth; k++) {
+		uint32_t size = x->dims[s->batch + k];
+
+		at = at * size + clamp_index(t, indices, e * s->depth + k, size);
+	}
+	return at * s->slice;
+}
+
+int gather_nd_infer(struct tensor_op *op, struct error *err)
+{
+	const struct tensor *x = &op->in[0], *t = &op->in[1];
+	struct tensor *out = &op->out[0];
+	int rc = check_tuples(op, op->i[0], err);
+	uint32_t from;
+
+	if (rc)
+		return rc;
+	from = (uint32_t)op->i[0] + t->dims[t->rank - 1];
+	if (t->rank - 1 + x->rank - from > TENSOR_MAX_RANK)
+		return tensor_refuse(op, err, "ranks %u and %u", x->rank, t->rank);
+	out->dtype = x->dtype;
+	for (uint32_t d = 0; d + 1 < t->rank; d++)
+		out->dims[out->rank++] = t->dims[d];
+	for (uint32_t d = from; d < x->rank; d++)
+		out->dims[out->rank++] = x->dims[d];
+	return 0;
+}
+
+void gather_nd_run(const struct tensor_op *op, const struct tensor_args *a)
+{
+	const struct tuples s = tuples_of(&op->in[0], &op->in[1], (uint32_t)op->i[0]);
+	const size_t size = wire_dtype_bytes(op->in[0].dtype), bytes = s.slice * size;
+
+	for (size_t e = 0; e < s.n; e++)
+		memcpy((uint8_t *)a->out[0] + e * bytes,
+			(const uint8_t *)a->in[0] +
+				tuple_at(&op->in[0], &op->in[1], a->in[1], &s, e) * size,
+			bytes);
+}
+
+/* ---- scatter ---- */
+
+static int check_updates(const struct tensor_op *op, struct error *err)
+{
+	if (op->in[2].dtype != op->in[0].dtype)
+		return tensor_refuse(op, err, "dtypes %u and %u", op->in[0].dtype, op->in[2].dtype);
+	if (op->i[1] < 0 || op->i[1] >= SCATTER_END)
+		return tensor_refuse(op, err, "function %ld", op->i[1]);
+	return 0;
+}
+
+static float scatter_float(int64_t fn, float old, float x)
+{
+	switch (fn) {
+	case SCATTER_ADD:
+		return old + x;
+	case SCATTER_MUL:
+		return old * x;
+	case SCATTER_MIN:
+		return x < old ? x : old;
+	default:
+		return x > old ? x : old;
+	}
+}
+
+static int64_t scatter_integer(int64_t fn, int64_t old, int64_t x)
+{
+	switch (fn) {
+	case SCATTER_ADD:
+		return (int64_t)((uint64_t)old + (uint64_t)x);
+	case SCATTER_MUL:
+		return (int64_t)((uint64_t)old * (uint64_t)x);
+	case SCATTER_MIN:
+		return x < old ? x : old;
+	default:
+		return x > old ? x : old;
+	}
+}
+
+/* n elements of the updates from `from` into the output at `to`. */
+static void scatter(
+	const struct tensor_op *op, const struct tensor_args *a, size_t to, size_t from, size_t n)
+{
+	const uint32_t dtype = op->in[0].dtype;
+	const size_t size = wire_dtype_bytes(dtype);
+
+	if (op->i[1] == SCATTER_SET) {
+		memcpy((uint8_t *)a->out[0] + to * size, (const uint8_t *)a->in[2] + from * size,
+			n * size);
+		return;
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (tensor_is_float(dtype)) {
+			float block[2], y;
+
+			y = scatter_float(op->i[1],
+				*tensor_load_f32(dtype, a->out[0], (int64_t)(to + i), 1, 1, block),
+				*tensor_load_f32(
+					dtype, a->in[2], (int64_t)(from + i), 1, 1, block + 1));
+			tensor_store_f32(dtype, a->out[0], (int64_t)(to + i), 1, &y);
+		} else {
+			int64_t y =
+				scatter_integer(op->i[1], tensor_get_i64(dtype, a->out[0], to + i),
+					tensor_get_i64(dtype, a->in[2], from + i));
+
+			tensor_store_i64(dtype, a->out[0], (int64_t)(to + i), 1, &y);
+		}
+	}
+}
+
+static void copy_first(const struct tensor_op *op, const struct tensor_args *a)
+{
+	memcpy(a->out[0], a->in[0],
+		tensor_elements(&op->in[0]) * wire_dtype_bytes(op->in[0].dtype));
+}
+
+int scatter_elements_infer(struct tensor_op *op, struct error *err)
+{
+	int rc = check_beside(op, err);
+
+	op->out[0] = op->in[0];
+	if (!rc && !tensor_same_shape(&op->in[1], &op->in[2]))
+		rc = tensor_refuse(op, err, "indices and updates differ in shape");
+	return rc ? rc : check_updates(op, err);
+}
+
+void scatter_elements_run(const struct tensor_op *op, const struct tensor_args *a)
+{
+	const size_t n = tensor_elements(&op->in[1]);
+
+	copy_first(op, a);
+	for (size_t e = 0; e < n; e++)
+		scatter(op, a, beside(op, a, e), e, 1);
+}
+
+int scatter_nd_infer(struct tensor_op *op, struct error *err)
+{
+	int rc = check_tuples(op, 0, err);
+	struct tuples s;
+
+	if (rc)
+		return rc;
+	s = tuples_of(&op->in[0], &op->in[1], 0);
+	op->out[0] = op->in[0];
+	if (tensor_elements(&op->in[2]) != s.n * s.slice)
+		return tensor_refuse(op, err, "%lu updates, the indices need %zu x %zu",
+			tensor_elements(&op->in[2]), s.n, s.slice);
+	return check_updates(op, err);
+}
+
+void scatter_nd_run(const struct tensor_op *op, const struct tensor_args *a)
+{
+	const struct tuples s = tuples_of(&op->in[0], &op->in[1], 0);
+
+	copy_first(op, a);
+	for (size_t e = 0; e < s.n; e++)
+		scatter(op, a, tuple_at(&op->in[0], &op->in[1], a->in[1], &s, e), e * s.slice,
+			s.slice);
+}
+
+/* ---- top k ---- */
+
+int topk_infer(struct tensor_op *op, struct error *err)
+{
+	const struct tensor *x = &op->in[0];
+
+	if (!tensor_axis(op->i[0], x->rank) || op->i[1] < 1 || op->i[1] > x->dims[op->i[0]])
+		return tensor_refuse(op, err, "axis %ld, k %ld", op->i[0], op->i[1]);
+	op->out[0] = *x;
+	op->out[0].dims[op->i[0]] = (uint32_t)op->i[1];
+	op->out[1] = op->out[0];
+	op->out[1].dtype = WIRE_I64;
+	if (op->n_out != 2)
+		return tensor_refuse(op, err, "%u outputs", op->n_out);
+	return 0;
+}
+
+/* Does element b of x come before element a? Equal ones stay in index order. */
+static bool before(const struct tensor_op *op, const void *x, size_t b, size_t a)
+{
+	uint32_t dtype = op->in[0].dtype;
+	float block[2];
+
+	if (!tensor_is_float(dtype)) {
+		int64_t vb = tensor_get_i64(dtype, x, b), va = tensor_get_i64(dtype, x, a);
+
+		return op->i[2] ? vb > va : vb < va;
+	}
+	float vb = *tensor_load_f32(dtype, x, (int64_t)b, 1, 1, block);
+	float va = *tensor_load_f32(dtype, x, (int64_t)a, 1, 1, block + 1);
+
+	return op->i[2] ? vb > va : vb < va;
+}
+
+/* One line: the k best so far stand sorted in the index output; each element is inserted. */
+static void topk_line(const struct tensor_op *op, const struct tensor_args *a, size_t base,
+	size_t to, size_t inner)
+{
+	const size_t n = op->in[0].dims[op->i[0]], k = (size_t)op->i[1];
+	const size_t size = wire_dtype_bytes(op->in[0].dtype);
+	int64_t *best = a->out[1];
+	size_t have = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		size_t place = have < k ? have++ : k;
+
+		while (place > 0 &&
+			before(op, a->in[0], base + i * inner,
+				base + (size_t)best[to + (place - 1) * inner] * inner)) {
+			if (place < k)
+				best[to + place * inner] = best[to + (place - 1) * inner];
+			place--;
+		}
+		if (place < k)
+			best[to + place * inner] = (int64_t)i;
+	}
+	for (size_t i = 0; i < k; i++)
+		memcpy((uint8_t *)a->out[0] + (to + i * inner) * size,
+			(const uint8_t *)a->in[0] +
+				(base + (size_t)best[to + i * inner] * inner) * size,
+			size);
+}
+
+void topk_run(const struct tensor_op *op, const struct tensor_args *a)
+{
+	const uint32_t axis = (uint32_t)op->i[0];
+	const size_t outer = tensor_span(&op->in[0], 0, axis), n = op->in[0].dims[axis];
+	const size_t inner = tensor_span(&op->in[0], axis + 1, op->in[0].rank);
+
+	for (size_t o = 0; o < outer; o++)
+		for (size_t i = 0; i < inner; i++)
+			topk_line(
+				op, a, o * n * inner + i, o * (size_t)op->i[1] * inner + i, inner);
+}

@@ -72,10 +72,20 @@ struct https {
 
 /* -- connections ----------------------------------------------------------------------------- */
 
+static void conn_free(struct tls_conn *c)
+{
+	LIST_REMOVE(c, link);
+	c->owner->n_conns--;
+	if (c->timer)
+		event_free(c->timer);
+	free(c);
+}
+
 /* Called by OpenSSL when evhttp lets go of the connection. */
 static void conn_freed(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, long argl, void *argp)
 {
 	struct tls_conn *c = ptr;
+	struct https *h;
 
 	(void)parent;
 	(void)ad;
@@ -84,15 +94,12 @@ static void conn_freed(void *parent, void *ptr, CRYPTO_EX_DATA *ad, int idx, lon
 	(void)argp;
 	if (!c)
 		return;
-	LIST_REMOVE(c, link);
-	c->owner->n_conns--;
-	if (c->owner->paused && c->owner->n_conns < c->owner->max_conns - 16) {
-		c->owner->paused = false;
-		evconnlistener_enable(evhttp_bound_socket_get_listener(c->owner->bound));
+	h = c->owner;
+	conn_free(c);
+	if (h->paused && h->n_conns < h->max_conns - 16) {
+		h->paused = false;
+		evconnlistener_enable(evhttp_bound_socket_get_listener(h->bound));
 	}
-	if (c->timer)
-		event_free(c->timer);
-	free(c);
 }
 
 static void conn_cut(struct tls_conn *c)
@@ -483,15 +490,32 @@ int https_init(struct control *ctl, struct error *err)
 	return 0;
 }
 
+/* libevent lets go of its TLS connections only in a later turn of the loop, when there is none any more:
+ * from here on OpenSSL knows nothing of us. */
+static void conns_detach(struct https *h)
+{
+	struct tls_conn *c;
+
+	LIST_FOREACH(c, &h->conns, link) {
+		SSL *ssl = bufferevent_openssl_get_ssl(c->bev);
+
+		SSL_set_app_data(ssl, NULL);
+		SSL_set_ex_data(ssl, h->ex_index, NULL);
+	}
+}
+
 void https_uninit(struct control *ctl)
 {
 	struct https *h = ctl->https;
+	struct tls_conn *c;
 
 	if (!h)
 		return;
-	h->paused = false; /* the listener goes first: do not enable it from conn_freed */
+	conns_detach(h);
 	if (h->http)
 		evhttp_free(h->http);
+	while ((c = LIST_FIRST(&h->conns)))
+		conn_free(c);
 	SSL_CTX_free(h->ctx);
 	api_v1_free(h->v1);
 	if (h->ex_index >= 0)

@@ -117,6 +117,14 @@ static bool is_fusable_conv(const struct ir_graph *g, const struct ir_node *c)
 	       (c->in[2] == IR_NONE || is_constant_f32(g, c->in[2]));
 }
 
+/* `into` now also does the work of `n`, which goes: its output is the layer's. */
+static void absorb(const struct ir_graph *g, int32_t *producer, struct ir_node *into, struct ir_node *n)
+{
+	into->out[0] = n->out[0];
+	producer[n->out[0]] = (int32_t)(into - g->nodes);
+	n->op = IR_DEAD;
+}
+
 /* conv x constant, conv + constant: BatchNormalization arrives as these two. */
 static int pass_fold_into_conv(struct ir_graph *g, struct error *err)
 {
@@ -140,9 +148,7 @@ static int pass_fold_into_conv(struct ir_graph *g, struct error *err)
 		conv = &g->nodes[by];
 		if (scale_conv(g, conv, g->values[with], add, err))
 			return err->code;
-		conv->out[0] = n->out[0];
-		producer[n->out[0]] = by;
-		n->op = IR_DEAD;
+		absorb(g, producer, conv, n);
 	}
 	return 0;
 }
@@ -280,9 +286,7 @@ static int pass_fuse_bias(struct ir_graph *g, struct error *err)
 		if (bias < 0)
 			return bias;
 		dense->in[2] = bias;
-		dense->out[0] = n->out[0];
-		producer[n->out[0]] = (int32_t)(dense - g->nodes);
-		n->op = IR_DEAD;
+		absorb(g, producer, dense, n);
 	}
 	return 0;
 }
@@ -302,9 +306,7 @@ static int pass_fuse_activation(struct ir_graph *g, struct error *err)
 			continue;
 		dense = &g->nodes[producer[n->in[0]]];
 		dense->act = n->act;
-		dense->out[0] = n->out[0];
-		producer[n->out[0]] = (int32_t)(dense - g->nodes);
-		n->op = IR_DEAD;
+		absorb(g, producer, dense, n);
 	}
 	return 0;
 }

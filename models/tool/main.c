@@ -22,7 +22,7 @@ static const struct {
 		"ONNX to artifact"},
 	{"inspect", cmd_inspect, "MODEL.mrm [--json]", "what an artifact holds"},
 	{"run", cmd_run, "MODEL.mrm IN.npy... -o OUT.npy... [--batch N] [--backend B]",
-		"answers to the rows of .npy files (float32)"},
+		"answers to the rows of .npy files (of the inputs' own dtypes)"},
 	{"test", cmd_test, "[--backend B] DIR...", "ONNX backend-test folders, also nested ones"},
 	{"bench", cmd_bench, "MODEL.mrm|MODEL.onnx [--batch N,N,...] [--backend B] [--seconds S]",
 		"time per batch on one core"},

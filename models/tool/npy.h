@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * NumPy .npy files (format 1.0, 2.0 and 3.0), little-endian float32 in C order only.
+ * NumPy .npy files (format 1.0, 2.0 and 3.0), little-endian in C order, of the element types
+ * that abi/wire.h has.
  */
 #pragma once
 

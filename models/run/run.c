@@ -136,28 +136,56 @@ static void run_softmax(const struct run *r, const struct step *s, size_t from, 
 			softmax_strided_run(op, dst + row * elements, src + row * elements);
 }
 
-static uint8_t *row_of(const struct run *r, uint32_t index, size_t row)
+/* Bytes from one row of a buffer to the next. */
+static size_t row_bytes(const struct run *r, uint32_t index)
 {
 	const struct model_buffer *b = &r->m->buffers[index];
 
-	return (uint8_t *)buffer(r, index) + row * b->elements * wire_dtype_bytes(b->dtype);
+	return (size_t)b->elements * wire_dtype_bytes(b->dtype);
+}
+
+/* The operands of row `from`, and the way to the rows after it. */
+static struct tensor_args tensor_operands(const struct run *r, const struct step *s, size_t from)
+{
+	const struct tensor_step *t = s->tensor;
+	struct tensor_args a = {.kernels = s->kernels,
+		.scratch = r->arena + r->m->program.row_arena_bytes * r->max_rows};
+
+	for (uint32_t k = 0; k < t->op.n_in; k++) {
+		a.in[k] = t->constant[k];
+		if (t->in[k] == MODEL_NONE)
+			continue;
+		a.in_stride[k] = row_bytes(r, t->in[k]);
+		a.in[k] = (const uint8_t *)buffer(r, t->in[k]) + from * a.in_stride[k];
+	}
+	for (uint32_t k = 0; k < t->op.n_out; k++) {
+		a.out_stride[k] = row_bytes(r, t->out[k]);
+		a.out[k] = (uint8_t *)buffer(r, t->out[k]) + from * a.out_stride[k];
+	}
+	return a;
+}
+
+static void next_row(const struct tensor_op *op, struct tensor_args *a)
+{
+	for (uint32_t k = 0; k < op->n_in; k++)
+		if (a->in_stride[k])
+			a->in[k] = (const uint8_t *)a->in[k] + a->in_stride[k];
+	for (uint32_t k = 0; k < op->n_out; k++)
+		a->out[k] = (uint8_t *)a->out[k] + a->out_stride[k];
 }
 
 static void run_tensor(const struct run *r, const struct step *s, size_t from, size_t n)
 {
-	const struct tensor_step *t = s->tensor;
-	const struct tensor_function *f = tensor_function_at(t->op.function);
-	struct tensor_args a = {.kernels = s->kernels,
-		.scratch = r->arena + r->m->program.row_arena_bytes * r->max_rows};
+	const struct tensor_op *op = &s->tensor->op;
+	const struct tensor_function *f = tensor_function_at(op->function);
+	struct tensor_args a = tensor_operands(r, s, from);
 
-	for (size_t row = from; row < from + n; row++) {
-		for (uint32_t k = 0; k < t->op.n_in; k++)
-			a.in[k] =
-				t->in[k] == MODEL_NONE ? t->constant[k] : row_of(r, t->in[k], row);
-		for (uint32_t k = 0; k < t->op.n_out; k++)
-			a.out[k] = row_of(r, t->out[k], row);
-		f->run(&t->op, &a);
+	if (f->run_rows) {
+		f->run_rows(op, &a, n);
+		return;
 	}
+	for (size_t row = 0; row < n; row++, next_row(op, &a))
+		f->run(op, &a);
 }
 
 static void run_op(const struct run *r, const struct step *s, size_t from, size_t n)

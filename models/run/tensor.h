@@ -155,10 +155,12 @@ struct tensor_op {
 	uint64_t scratch_bytes;
 };
 
-/* One row's data; absent operands are NULL. Everything is aligned to its element at least. */
+/* One row's data; absent operands are NULL. Everything is aligned to its element at least. Operand
+ * k of row r lies r x in_stride[k] bytes further on; run() looks at row 0 only. */
 struct tensor_args {
 	const void *in[TENSOR_MAX_IN];
 	void *out[TENSOR_MAX_OUT];
+	size_t in_stride[TENSOR_MAX_IN], out_stride[TENSOR_MAX_OUT]; /* 0: the same for all rows */
 	void *scratch; /* 64-byte aligned, scratch_bytes */
 	const struct kernels *kernels;
 };
@@ -168,6 +170,9 @@ struct tensor_function {
 	int (*infer)(struct tensor_op *op, struct error *err);
 	void (*run)(const struct tensor_op *op, const struct tensor_args *a);
 	uint32_t min_in, max_in;
+	/* Optional: `rows` >= 1 rows at once, same results. Buffers' rows are contiguous; operands
+	 * that are constant have stride 0. Scratch is scratch_bytes however many rows there are. */
+	void (*run_rows)(const struct tensor_op *op, const struct tensor_args *a, size_t rows);
 };
 
 /* NULL for a number that is no function. */

@@ -10,6 +10,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "control/attach.h"
@@ -224,6 +225,15 @@ void limits_table_xdp_counters(const struct control *ctl, uint64_t out[XDP_COUNT
 	if (ctl->limits && ctl->limits->have_maps &&
 		xdp_counters_read(&ctl->limits->maps, out))
 		memset(out, 0, sizeof(out[0]) * XDP_COUNTERS);
+}
+
+uint32_t limits_table_boxed(const struct control *ctl, struct xdp_boxed *out, uint32_t max)
+{
+	int n = 0;
+
+	if (ctl->limits && ctl->limits->have_maps)
+		n = xdp_box_read(&ctl->limits->maps, clock_now_ns(), out, max);
+	return n > 0 ? (uint32_t)n : 0;
 }
 
 int limits_table_session_add(struct control *ctl, uint32_t key_id, const struct xdp_session *s)

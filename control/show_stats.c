@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/histogram.h"
 #include "control/dp_link.h"
+#include "control/ip_text.h"
 #include "control/limits_table.h"
 #include "control/show.h"
 
@@ -31,7 +32,8 @@ static const struct named xdp_counters[XDP_COUNTERS] = {
 #undef X
 };
 
-enum { FIRST_DROP = STATS_DROP_L2, LAST_DROP = STATS_DROP_HANDOVER, FIRST_XDP_DROP = 3 };
+enum { FIRST_DROP = STATS_DROP_L2, LAST_DROP = STATS_DROP_HANDOVER,
+	FIRST_XDP_DROP = XDP_COUNT_MALFORMED, BOXED_SHOWN = 32 };
 
 static json_t *number(uint64_t v)
 {
@@ -71,6 +73,23 @@ static json_t *drop(const struct named *n, uint64_t count)
 	return json_pack("{s:s, s:I, s:s}", "name", n->name, "count", (json_int_t)count, "help", n->help);
 }
 
+/* Who is in the penalty box, the busiest first. */
+static json_t *boxed(const struct control *ctl)
+{
+	struct xdp_boxed list[BOXED_SHOWN];
+	uint32_t n = limits_table_boxed(ctl, list, BOXED_SHOWN);
+	json_t *out = json_array();
+
+	for (uint32_t i = 0; i < n; i++) {
+		char source[IP_TEXT_BYTES];
+
+		ip_format(&list[i].source, source);
+		json_array_append_new(out, json_pack("{s:s, s:f, s:I}", "source", source, "left_s",
+			(double)list[i].left_ns / 1e9, "packets", (json_int_t)list[i].packets));
+	}
+	return out;
+}
+
 json_t *show_drops(struct control *ctl)
 {
 	json_t *dp = json_array(), *front = json_array();
@@ -81,7 +100,7 @@ json_t *show_drops(struct control *ctl)
 	limits_table_xdp_counters(ctl, xdp);
 	for (int c = FIRST_XDP_DROP; c < XDP_COUNTERS; c++)
 		json_array_append_new(front, drop(&xdp_counters[c], xdp[c]));
-	return json_pack("{s:o, s:o, s:I}", "dataplane", dp, "xdp", front, "total",
+	return json_pack("{s:o, s:o, s:o, s:I}", "dataplane", dp, "xdp", front, "boxed", boxed(ctl), "total",
 		(json_int_t)show_drops_total(ctl));
 }
 

@@ -52,6 +52,14 @@ static int look_up(struct worker *w, uint32_t i)
 	return 0;
 }
 
+static void refuse(struct worker *w, uint32_t i, enum stats_counter why)
+{
+	if (why == STATS_DROP_UNKNOWN_KEY || why == STATS_DROP_SOURCE || why == STATS_DROP_EXPIRED)
+		worker_stray(w, i, why);
+	else
+		worker_drop(w, i, why);
+}
+
 static void prefetch_keys(struct worker *w, uint32_t i)
 {
 	const struct packet *p = &w->burst.packets[i];
@@ -118,6 +126,9 @@ static int authenticate(struct worker *w, uint32_t i)
 	struct request *r = &w->burst.requests[i];
 	bool fresh;
 
+	/* As XDP does, for ports without it: who shouts is not worth the opening. */
+	if (mr_unlikely(r->limit && limits_shouting(r->limit, limits_ticks(w->burst.now_ns))))
+		return STATS_DROP_SHOUTING;
 	if (!replay_check(r->lane, p->wire.counter))
 		return STATS_DROP_REPLAY;
 	if (!budget_allows(r->cell, r->lane, p->wire.counter, w->burst.now_ns))
@@ -137,7 +148,7 @@ static void drop_all(struct worker *w)
 {
 	for (uint32_t i = 0; i < w->burst.n; i++)
 		if (w->burst.state[i] == PKT_DATAGRAM)
-			worker_drop(w, i, STATS_DROP_UNKNOWN_KEY);
+			worker_stray(w, i, STATS_DROP_UNKNOWN_KEY);
 }
 
 void stage_auth(struct worker *w)
@@ -156,7 +167,7 @@ void stage_auth(struct worker *w)
 			continue;
 		drop = look_up(w, i);
 		if (drop)
-			worker_drop(w, i, (enum stats_counter)drop);
+			refuse(w, i, (enum stats_counter)drop);
 		else
 			prefetch_keys(w, i);
 	}

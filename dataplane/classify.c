@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Stage parse: what is each frame? Neighbours are answered on the spot.
+ * Stage parse: what is each frame? Neighbours are answered on the spot; who sends junk or pings too much
+ * meets the shield (admission.h).
  */
 #include "neighbour.h"
 #include "stages.h"
@@ -7,8 +8,17 @@
 static void answer_neighbour(struct worker *w, uint32_t i, enum packet_kind kind)
 {
 	struct burst *b = &w->burst;
-	size_t n = neighbour_answer(w->queue->parse, kind, b->data[i], b->room[i], &b->packets[i]);
+	bool echo = kind == PACKET_ECHO4 || kind == PACKET_ECHO6;
+	enum stats_counter verdict = echo ? admission_stray(&w->admission, &b->packets[i].source,
+						    b->now_ns, STATS_NEIGHBOUR)
+					  : STATS_NEIGHBOUR;
+	size_t n;
 
+	if (verdict != STATS_NEIGHBOUR) {
+		worker_drop(w, i, verdict);
+		return;
+	}
+	n = neighbour_answer(w->queue->parse, kind, b->data[i], b->room[i], &b->packets[i]);
 	if (!n) {
 		worker_drop(w, i, STATS_DROP_OVERSIZE);
 		return;
@@ -36,6 +46,8 @@ void stage_parse(struct worker *w)
 			b->state[i] = PKT_DATAGRAM;
 		else if (kind < 0)
 			answer_neighbour(w, i, (enum packet_kind)kind);
+		else if (kind == STATS_DROP_LENGTH || kind == STATS_DROP_VERSION)
+			worker_stray(w, i, (enum stats_counter)kind); /* for the data port, but no datagram */
 		else
 			worker_drop(w, i, (enum stats_counter)kind);
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Service thread: see service.h.
  */
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -9,6 +10,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "abi/xdp_maps.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -61,6 +63,8 @@ static void adopt_limits(struct service *s, int fd)
 	}
 	s->limits_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	s->regions.stats->header.limits_memfd = v->memfd;
+	if (!v->memfd)
+		s->box_fd = bpf_obj_get(XDP_BPFFS_DIR "/" XDP_MAP_BOX);
 	log_info("limits adopted: %u subscribers%s", v->n, v->memfd ? ", in a memfd (no BPF)" : "");
 	__atomic_store_n(&s->shared->limits, v, __ATOMIC_RELEASE);
 }
@@ -224,6 +228,20 @@ static void collect_alarms(struct service *s)
 	}
 }
 
+/* Whom a worker has boxed, XDP boxes too. */
+static void collect_boxed(struct service *s)
+{
+	struct admission_report r;
+
+	for (uint32_t i = 0; i < s->shared->n_workers; i++)
+		while (admission_take_report(&s->workers[i]->admission, &r)) {
+			struct shield_term term = {r.until_ns, 0};
+
+			if (s->box_fd >= 0)
+				bpf_map_update_elem(s->box_fd, &r.source, &term, BPF_ANY);
+		}
+}
+
 static void on_released(void *ctx, uint32_t index, uint64_t number)
 {
 	service_event(ctx, EVENT_MODEL_RELEASED, index, number);
@@ -253,6 +271,7 @@ static void turn(struct service *s)
 	service_commands(s);
 	model_table_reap(&s->models);
 	collect_alarms(s);
+	collect_boxed(s);
 	announce_ready(s);
 	now_ns = clock_now_ns();
 	h->licensed = now_ns < __atomic_load_n(&s->shared->licensed_until_ns, __ATOMIC_RELAXED);
@@ -313,7 +332,7 @@ int service_configure(struct service *s, const char *run_dir, struct error *err)
 	bool given = config_is_at(CONFIG_FD);
 	int rc = 0;
 
-	s->limits_fd = s->gateway_fd = s->signal_fd = s->epoll_fd = -1;
+	s->limits_fd = s->gateway_fd = s->box_fd = s->signal_fd = s->epoll_fd = -1;
 	s->link.fd = s->link.listen_fd = s->link.lock_fd = -1;
 	if (given) {
 		rc = config_take(CONFIG_FD, &s->config, err);
@@ -336,6 +355,7 @@ void service_uninit(struct service *s)
 	link_uninit(&s->link);
 	fd_close(s->limits_fd);
 	fd_close(s->gateway_fd);
+	fd_close(s->box_fd);
 	fd_close(s->signal_fd);
 	fd_close(s->epoll_fd);
 }

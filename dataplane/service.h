@@ -35,6 +35,7 @@ struct service {
 	bool told; /* control has said whether we are licensed, and so offered all it has */
 	struct worker **workers;
 	int limits_fd, gateway_fd; /* to offer again; -1 = none */
+	int box_fd; /* XDP_MAP_BOX; -1 = no BPF here */
 	struct early_offer early[SERVICE_EARLY_OFFERS];
 	uint32_t n_early;
 	uint64_t refusals; /* commands refused so far: picks the mailbox's next text */

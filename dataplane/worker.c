@@ -145,6 +145,7 @@ void worker_init(struct worker *w, uint32_t index, struct shared *shared, struct
 	w->quiesce = &shared->quiesce.workers[index];
 	w->burst_max = burst_max >= 1 && burst_max <= BURST_MAX ? burst_max : 32;
 	w->slice_tsc = tsc_hz / 1000000 * (slice_us ? slice_us : 100);
+	admission_init(&w->admission, clock_tsc());
 	stats->port = queue->port_number;
 	stats->queue = queue->index;
 }

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "abi/stats.h"
+#include "admission.h"
 #include "base/aead.h"
 #include "burst.h"
 #include "gateway.h"
@@ -73,6 +74,7 @@ struct worker {
 	struct piece piece; /* here, because the stack would be zeroed anew at each burst */
 	struct outgoing out;
 	struct gateway_worker gateway;
+	struct admission admission;
 	struct burst burst;
 };
 
@@ -99,6 +101,13 @@ static inline void worker_drop(struct worker *w, uint32_t packet, enum stats_cou
 {
 	w->burst.state[packet] = PKT_DROPPED;
 	worker_count(w, why, 1);
+}
+
+/* Drop a packet that matches no live (key id, source) pair: by name, or as the shield says. */
+static inline void worker_stray(struct worker *w, uint32_t packet, enum stats_counter why)
+{
+	worker_drop(w, packet, admission_stray(&w->admission, &w->burst.packets[packet].source,
+				       w->burst.now_ns, why));
 }
 
 /* Decide on a typed answer without a result. */

@@ -54,4 +54,22 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 	__type(key, uint32_t);
 	__type(value, uint64_t);
-} mr_xdp_count_v1 SEC(".maps");
+} mr_xdp_count_v2 SEC(".maps");
+
+/* Source -> TAT of its flood bucket. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, XDP_FLOOD_SOURCES);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, struct ip_addr);
+	__type(value, uint64_t);
+} mr_flood_v1 SEC(".maps");
+
+/* Source -> its term in the penalty box; the dataplane puts sources there too. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, XDP_BOX_SOURCES);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__type(key, struct ip_addr);
+	__type(value, struct shield_term);
+} mr_box_v1 SEC(".maps");

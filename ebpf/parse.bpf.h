@@ -124,6 +124,12 @@ MR_ALWAYS_INLINE int parse_ipv6(struct cursor *c, struct ip_info *info)
 	return ip->nexthdr;
 }
 
+/* An ICMPv6 echo request (RFC 4443), seen from behind the IPv6 header? */
+MR_ALWAYS_INLINE int is_echo6(const struct cursor *c)
+{
+	return c->pos + 1 <= c->end && *c->pos == 128;
+}
+
 /* UDP (RFC 768). Returns the destination port in host byte order; *length is the length field, for
  * the caller to check once it knows that the port is ours. */
 MR_ALWAYS_INLINE int parse_udp(struct cursor *c, uint32_t *length)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only
  * The XDP program: hands data-port packets of live sessions to AF_XDP and drops the rest uncopied.
  *
- * Read only: it charges nobody and learns nothing, it only counts. What it lets through, the worker
- * checks again. The data port never reaches the kernel's stack, whatever goes wrong.
+ * It charges no subscriber; it counts, and it remembers who sends strays (abi/shield.h). What it lets
+ * through, the worker checks again. The data port never reaches the kernel's stack, whatever goes wrong.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -12,7 +12,7 @@
 
 MR_ALWAYS_INLINE void count(uint32_t counter)
 {
-	uint64_t *n = bpf_map_lookup_elem(&mr_xdp_count_v1, &counter);
+	uint64_t *n = bpf_map_lookup_elem(&mr_xdp_count_v2, &counter);
 
 	if (n)
 		(*n)++;
@@ -33,6 +33,40 @@ MR_ALWAYS_INLINE int to_dataplane(const struct xdp_md *ctx, uint32_t counter)
 	return (int)verdict;
 }
 
+/* Box `source` for one term from now on. */
+MR_ALWAYS_INLINE void box(const struct ip_addr *source, struct shield_term *old, uint64_t now_ns)
+{
+	struct shield_term term = {shield_term_end(now_ns), 1};
+
+	if (old)
+		*old = term;
+	else
+		bpf_map_update_elem(&mr_box_v1, source, &term, BPF_ANY);
+}
+
+/* The shield's word on one stray: what it counts as, `why` while the source has strays to spare. */
+MR_ALWAYS_INLINE uint32_t stray(const struct ip_addr *source, uint32_t why)
+{
+	struct shield_term *term = bpf_map_lookup_elem(&mr_box_v1, source);
+	uint64_t now_ns = bpf_ktime_get_ns(), first;
+	uint64_t *tat;
+
+	if (term && shield_boxed(term->until_ns, now_ns)) {
+		__sync_fetch_and_add(&term->packets, 1);
+		return XDP_COUNT_BOXED;
+	}
+	tat = bpf_map_lookup_elem(&mr_flood_v1, source);
+	if (!tat) {
+		first = shield_first_tat(now_ns);
+		bpf_map_update_elem(&mr_flood_v1, source, &first, BPF_ANY);
+		return why;
+	}
+	if (shield_charge(tat, now_ns))
+		return why;
+	box(source, term, now_ns);
+	return XDP_COUNT_FLOOD;
+}
+
 /* Traffic that is not the data port's goes where the operator said. */
 MR_ALWAYS_INLINE int route(const struct xdp_md *ctx, uint32_t way, uint32_t counter)
 {
@@ -49,6 +83,16 @@ MR_ALWAYS_INLINE int same_address(const struct ip_addr *a, const struct ip_addr 
 	__builtin_memcpy(x, a->bytes, sizeof(x));
 	__builtin_memcpy(y, b->bytes, sizeof(y));
 	return ((x[0] ^ y[0]) | (x[1] ^ y[1])) == 0;
+}
+
+/* The same for IP packets whose source is known: what would cost a worker time is subject to the shield.
+ * What goes to the kernel is none of its business. */
+MR_ALWAYS_INLINE int route_ip(const struct xdp_md *ctx, uint32_t way, uint32_t counter,
+	const struct ip_addr *source)
+{
+	uint32_t verdict = way == XDP_TO_DATAPLANE ? stray(source, counter) : counter;
+
+	return verdict == counter ? route(ctx, way, counter) : drop(verdict);
 }
 
 /* Has the subscriber used up even its allowance of refusals? The clock is read only for those who
@@ -68,9 +112,9 @@ MR_ALWAYS_INLINE int admit(const struct xdp_md *ctx, uint32_t key_id, const stru
 	uint32_t subscriber;
 
 	if (!session)
-		return drop(XDP_COUNT_UNKNOWN_KEY);
+		return drop(stray(source, XDP_COUNT_UNKNOWN_KEY));
 	if (!same_address(&session->source, source))
-		return drop(XDP_COUNT_WRONG_SOURCE);
+		return drop(stray(source, XDP_COUNT_WRONG_SOURCE));
 	subscriber = session->subscriber;
 	slot = bpf_map_lookup_elem(&mr_limits_v1, &subscriber);
 	if (!slot)
@@ -89,12 +133,12 @@ MR_ALWAYS_INLINE int udp_packet(const struct xdp_md *ctx, struct cursor *c,
 	if (port < 0)
 		return drop(XDP_COUNT_MALFORMED);
 	if ((uint32_t)port != params->udp_port)
-		return route(ctx, params->other_route, XDP_COUNT_OTHER);
+		return route_ip(ctx, params->other_route, XDP_COUNT_OTHER, &ip->source);
 	if (!params->enabled)
 		return drop(XDP_COUNT_DISABLED);
 	if (length != ip->payload_bytes || length < sizeof(struct udphdr) + WIRE_MIN_PAYLOAD_BYTES ||
 		parse_wire(c, &key_id) < 0)
-		return drop(XDP_COUNT_MALFORMED);
+		return drop(stray(&ip->source, XDP_COUNT_MALFORMED));
 	return admit(ctx, key_id, &ip->source);
 }
 
@@ -127,9 +171,11 @@ int mr_xdp(struct xdp_md *ctx)
 		return drop(XDP_COUNT_FRAGMENT);
 	if (protocol == IPPROTO_UDP)
 		return udp_packet(ctx, &c, params, &ip);
-	if (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6)
+	if (protocol == IPPROTO_ICMP || (protocol == IPPROTO_ICMPV6 && is_echo6(&c)))
+		return route_ip(ctx, params->neighbour_route, XDP_COUNT_NEIGHBOUR, &ip.source);
+	if (protocol == IPPROTO_ICMPV6) /* neighbour discovery: paying IPv6 traffic depends on it */
 		return route(ctx, params->neighbour_route, XDP_COUNT_NEIGHBOUR);
-	return route(ctx, params->other_route, XDP_COUNT_OTHER);
+	return route_ip(ctx, params->other_route, XDP_COUNT_OTHER, &ip.source);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -27,7 +27,7 @@ struct map_shape {
 	uint32_t key_bytes, value_bytes, entries, flags;
 };
 
-enum { MAP_LIMITS, MAP_SESSIONS, MAP_PARAMS, MAP_COUNTERS, N_MAPS };
+enum { MAP_LIMITS, MAP_SESSIONS, MAP_PARAMS, MAP_COUNTERS, MAP_FLOOD, MAP_BOX, N_MAPS };
 
 static const struct map_shape shapes[N_MAPS] = {
 	[MAP_LIMITS] = {XDP_MAP_LIMITS, BPF_MAP_TYPE_ARRAY, 4, sizeof(struct limit_slot),
@@ -38,6 +38,10 @@ static const struct map_shape shapes[N_MAPS] = {
 		BPF_F_MMAPABLE},
 	[MAP_COUNTERS] = {XDP_MAP_COUNTERS, BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(uint64_t),
 		XDP_COUNTERS, 0},
+	[MAP_FLOOD] = {XDP_MAP_FLOOD, BPF_MAP_TYPE_LRU_HASH, sizeof(struct ip_addr), sizeof(uint64_t),
+		XDP_FLOOD_SOURCES, 0},
+	[MAP_BOX] = {XDP_MAP_BOX, BPF_MAP_TYPE_LRU_HASH, sizeof(struct ip_addr),
+		sizeof(struct shield_term), XDP_BOX_SOURCES, 0},
 };
 
 /* ---- maps ---- */
@@ -129,11 +133,11 @@ static void unpin(const char *dir, const char *name)
 
 int xdp_maps_open(struct xdp_maps *m, const char *bpffs_dir, struct error *err)
 {
-	int fds[N_MAPS] = {-1, -1, -1, -1};
+	int fds[N_MAPS] = {-1, -1, -1, -1, -1, -1};
 	bool created[N_MAPS] = {false};
 	int rc;
 
-	*m = (struct xdp_maps){-1, -1, -1, -1, libbpf_num_possible_cpus()};
+	*m = (struct xdp_maps){-1, -1, -1, -1, -1, -1, libbpf_num_possible_cpus()};
 	if (m->n_cpus < 0)
 		return error_set(err, m->n_cpus, "counting CPUs: %s", strerror(-m->n_cpus));
 	rc = check_bpffs(bpffs_dir, err);
@@ -147,6 +151,8 @@ int xdp_maps_open(struct xdp_maps *m, const char *bpffs_dir, struct error *err)
 		m->sessions = fds[MAP_SESSIONS];
 		m->params = fds[MAP_PARAMS];
 		m->counters = fds[MAP_COUNTERS];
+		m->flood = fds[MAP_FLOOD];
+		m->box = fds[MAP_BOX];
 		return 0;
 	}
 	for (int i = 0; i < N_MAPS; i++) {
@@ -163,7 +169,9 @@ void xdp_maps_close(struct xdp_maps *m)
 	fd_close(m->sessions);
 	fd_close(m->params);
 	fd_close(m->counters);
-	m->limits = m->sessions = m->params = m->counters = -1;
+	fd_close(m->flood);
+	fd_close(m->box);
+	m->limits = m->sessions = m->params = m->counters = m->flood = m->box = -1;
 }
 
 int xdp_maps_unpin(const char *bpffs_dir)
@@ -243,6 +251,49 @@ int xdp_counters_read(const struct xdp_maps *m, uint64_t out[XDP_COUNTERS])
 	}
 	free(per_cpu);
 	return rc;
+}
+
+/* ---- penalty box ---- */
+
+static int more_packets(const void *a, const void *b)
+{
+	uint64_t x = ((const struct xdp_boxed *)a)->packets, y = ((const struct xdp_boxed *)b)->packets;
+
+	return (x < y) - (x > y);
+}
+
+/* Every running term into all[XDP_BOX_SOURCES]. The walk is bounded, because a key that goes away
+ * meanwhile sends it back to the first bucket. */
+static uint32_t collect_terms(const struct xdp_maps *m, uint64_t now_ns, struct xdp_boxed *all)
+{
+	struct ip_addr key, *previous = NULL;
+	uint32_t n = 0;
+
+	for (uint32_t seen = 0; seen < XDP_BOX_SOURCES; seen++) {
+		struct shield_term term;
+
+		if (bpf_map_get_next_key(m->box, previous, &key))
+			break;
+		previous = &key;
+		if (bpf_map_lookup_elem(m->box, &key, &term) == 0 && shield_boxed(term.until_ns, now_ns))
+			all[n++] = (struct xdp_boxed){key, term.until_ns - now_ns, term.packets};
+	}
+	return n;
+}
+
+int xdp_box_read(const struct xdp_maps *m, uint64_t now_ns, struct xdp_boxed *out, uint32_t max)
+{
+	struct xdp_boxed *all = calloc(XDP_BOX_SOURCES, sizeof(*all));
+	uint32_t n;
+
+	if (!all)
+		return -ENOMEM;
+	n = collect_terms(m, now_ns, all);
+	qsort(all, n, sizeof(*all), more_packets);
+	n = n < max ? n : max;
+	memcpy(out, all, n * sizeof(*all));
+	free(all);
+	return (int)n;
 }
 
 /* ---- attached programs ---- */

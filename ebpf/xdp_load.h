@@ -15,18 +15,17 @@
 #include "abi/xdp_maps.h"
 #include "base/error.h"
 
-/* Where the AF_XDP driver looks for pinned maps: libbpf's default, no other directory works for it. */
-#define XDP_BPFFS_DIR "/sys/fs/bpf"
-
 struct xdp_maps {
 	int limits;   /* fd of XDP_MAP_LIMITS: offer it as LINK_FD_LIMITS, map it with limit_table_map() */
 	int sessions; /* fd of XDP_MAP_SESSIONS */
 	int params;   /* fd of XDP_MAP_PARAMS */
 	int counters; /* fd of XDP_MAP_COUNTERS */
+	int flood;    /* fd of XDP_MAP_FLOOD */
+	int box;      /* fd of XDP_MAP_BOX */
 	int n_cpus;   /* possible CPUs: width of a per-CPU value */
 };
 
-/* Open the four pinned maps under `bpffs_dir`, creating and pinning those that are missing. The
+/* Open the pinned maps under `bpffs_dir`, creating and pinning those that are missing. The
  * directory must be a mounted bpffs (the caller's business). A pinned map of another shape is refused
  * by name: -EEXIST; it belongs to another version of Millrace. No BPF here: -EPERM or -ENOSYS.
  * All or nothing; maps created by a call that fails are unpinned again. */
@@ -52,6 +51,17 @@ int xdp_params_get(const struct xdp_maps *m, struct xdp_params *p);
 
 /* out[i] = counter i summed over all CPUs. Counters only grow, as long as the map lives. */
 int xdp_counters_read(const struct xdp_maps *m, uint64_t out[XDP_COUNTERS]);
+
+/* One source in the penalty box. */
+struct xdp_boxed {
+	struct ip_addr source;
+	uint64_t left_ns; /* of its term */
+	uint64_t packets; /* strays dropped in this term */
+};
+
+/* Sources whose term runs at `now_ns`, at most `max`, those with most packets first. Returns how many, or
+ * -errno. The box changes while it is read: a source may be missed. */
+int xdp_box_read(const struct xdp_maps *m, uint64_t now_ns, struct xdp_boxed *out, uint32_t max);
 
 /* What hangs on an interface. Values of `mode` are those of stats_port.xdp_mode. */
 enum xdp_mode { XDP_MODE_NONE = 0, XDP_MODE_NATIVE = 1, XDP_MODE_GENERIC = 2, XDP_MODE_HARDWARE = 3,

@@ -338,6 +338,26 @@ static void add_drops(struct table *t, const json_t *list, const char *where)
 	}
 }
 
+/* Sources whose strays are refused without a further look. */
+static void print_boxed(const json_t *list)
+{
+	TABLE(t, "in the penalty box", ">for another", ">strays dropped");
+	const json_t *b;
+	size_t i;
+
+	json_array_foreach(list, i, b) {
+		char left[UNIT_BYTES], packets[UNIT_BYTES];
+
+		snprintf(left, sizeof(left), "%.1f s", field_number(b, "left_s"));
+		table_row(&t, (const char *const[]){field_text(b, "source"), left,
+			unit_count(field_number(b, "packets"), packets)});
+	}
+	if (t.rows) {
+		printf("\n");
+		table_print(&t);
+	}
+}
+
 void view_drops(const json_t *r)
 {
 	TABLE(t, "where", "reason", ">packets", "meaning");
@@ -348,6 +368,7 @@ void view_drops(const json_t *r)
 		table_print(&t);
 	else
 		printf("nothing was dropped\n");
+	print_boxed(json_object_get(r, "boxed"));
 }
 
 void view_license(const json_t *r)

@@ -54,6 +54,8 @@ enum { STATS_VERSION = 1 };
 	X(DROP_VERSION, "drop_version", "dropped: unknown type, version, flag or lane")            \
 	X(DROP_UNKNOWN_KEY, "drop_unknown_key", "dropped: no live session has this key id")        \
 	X(DROP_SOURCE, "drop_source", "dropped: the session belongs to another address")           \
+	X(DROP_FLOOD, "drop_flood", "dropped: stray of a source whose flood bucket was empty")      \
+	X(DROP_BOXED, "drop_boxed", "dropped: stray of a source in the penalty box")               \
 	X(DROP_EXPIRED, "drop_expired", "dropped: the session has expired")                        \
 	X(DROP_REPLAY, "drop_replay", "dropped: counter seen before or too old")                   \
 	X(DROP_EPOCH, "drop_epoch", "dropped: key epoch we do not hold")                           \

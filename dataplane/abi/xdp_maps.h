@@ -5,7 +5,7 @@
  *
  * Sizes are compiled in, not configured: libbpf re-uses a pinned map only when type, key, value,
  * flags and max_entries all equal those in the object, and the driver loads the object as it is. The
- * configuration may use fewer slots, never more. Cost: limits 1 MiB, sessions about 11 MiB.
+ * configuration may use fewer slots, never more. Cost: limits 1 MiB, sessions about 11 MiB, the shield about 2 MiB.
  *
  * Any change of layout or size changes the name's version: control refuses a pinned map of another
  * shape by name (ebpf/xdp_load.h), and so does libbpf.
@@ -13,13 +13,18 @@
 #pragma once
 
 #include "abi/limits.h"
+#include "abi/shield.h"
 #include "abi/types.h"
 
 #define XDP_MAP_XSKS "xsks_map" /* XSKMAP: name fixed by the DPDK 22.11 af_xdp driver */
 #define XDP_MAP_LIMITS "mr_limits_v1"     /* ARRAY, MMAPABLE: u32 subscriber -> limit_slot */
 #define XDP_MAP_SESSIONS "mr_sessions_v1" /* HASH: le32 key id -> struct xdp_session */
 #define XDP_MAP_PARAMS "mr_params_v1"     /* ARRAY[1], MMAPABLE: struct xdp_params */
-#define XDP_MAP_COUNTERS "mr_xdp_count_v1" /* PERCPU_ARRAY[XDP_COUNTERS]: u64 */
+#define XDP_MAP_COUNTERS "mr_xdp_count_v2" /* PERCPU_ARRAY[XDP_COUNTERS]: u64 */
+#define XDP_MAP_FLOOD "mr_flood_v1" /* LRU_HASH: struct ip_addr -> u64 TAT of its flood bucket */
+#define XDP_MAP_BOX "mr_box_v1"     /* LRU_HASH: struct ip_addr -> struct shield_term */
+/* Where the AF_XDP driver looks for pinned maps: libbpf's default, no other directory works for it. */
+#define XDP_BPFFS_DIR "/sys/fs/bpf"
 #define XDP_PROGRAM_NAME "mr_xdp"         /* prefix by which we recognise our own program */
 
 enum {
@@ -27,6 +32,9 @@ enum {
 	XDP_MAX_QUEUES = 64,                /* entries of xsks_map: RX queue -> AF_XDP socket */
 	XDP_LIMITS_SLOTS = LIMITS_MAX_SLOTS, /* entries of mr_limits_v1 */
 	XDP_MAX_SESSIONS = 1 << 17,         /* entries of mr_sessions_v1, allocated at creation */
+	XDP_FLOOD_SOURCES = 1 << 14,        /* entries of mr_flood_v1; the idlest makes room */
+	/* Apart from the buckets: a flood from invented addresses churns those, and boxes nobody. */
+	XDP_BOX_SOURCES = 1 << 12,
 };
 
 /* Who may use a key id. XDP looks this up without a lock while control replaces entries, so it is a
@@ -56,6 +64,8 @@ struct xdp_params {
 	X(FRAGMENT, "fragment", "IP fragments dropped")                                            \
 	X(UNKNOWN_KEY, "unknown_key", "dropped: no session has this key id")                       \
 	X(WRONG_SOURCE, "wrong_source", "dropped: the session belongs to another address")         \
+	X(FLOOD, "flood", "strays dropped: the source's flood bucket was empty, it is boxed")         \
+	X(BOXED, "boxed", "strays dropped: the source is in the penalty box")                      \
 	X(SHOUTING, "shouting", "dropped: kept sending after RATE_LIMITED replies ran out")        \
 	X(DISABLED, "disabled", "dropped: the data port is not enabled yet")                       \
 	X(NO_SOCKET, "no_socket", "dropped: no dataplane is bound to this queue")

@@ -24,7 +24,8 @@
 	SIZE(ip_addr) SIZE(xdp_session) AT(xdp_session, source) AT(xdp_session, subscriber)         \
 	AT(xdp_session, flags)                                                                      \
 	SIZE(xdp_params) AT(xdp_params, udp_port) AT(xdp_params, neighbour_route)                   \
-	AT(xdp_params, other_route) AT(xdp_params, enabled)
+	AT(xdp_params, other_route) AT(xdp_params, enabled)                                         \
+	SIZE(shield_term) AT(shield_term, until_ns) AT(shield_term, packets)
 
 #ifdef TABLE
 #define SIZE(s) @sizeof.s@

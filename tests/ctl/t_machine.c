@@ -436,6 +436,14 @@ struct limit_slot *limits_table_slot(const struct control *ctl, uint32_t index)
 	return index ? NULL : &slot;
 }
 
+uint32_t limits_table_boxed(const struct control *ctl, struct xdp_boxed *out, uint32_t max)
+{
+	(void)ctl;
+	if (max)
+		out[0] = (struct xdp_boxed){{{[10] = 0xff, 0xff, 10, 9, 8, 7}}, 5000000000ull, 1234};
+	return max > 0;
+}
+
 void limits_table_xdp_counters(const struct control *ctl, uint64_t out[XDP_COUNTERS])
 {
 	(void)ctl;

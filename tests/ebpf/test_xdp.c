@@ -8,155 +8,39 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 
 #include "base/clock.h"
-#include "ebpf/limit_table.h"
-#include "ebpf/xdp_load.h"
 #include "parse.h"
-#include "tests/ebpf/sandbox.h"
-#include "tests/packets/fixtures.h"
+#include "tests/ebpf/xdp_rig.h"
 
-struct rig {
-	struct xdp_maps maps;
-	struct limit_table limits;
-	struct bpf_object *object;
-	int program, xsks, socket;
-	struct parse_config parse;
-};
-
-static const struct limit_plan free_plan = {.rate_per_s = 1e6, .burst_units = 1000,
-	.refused_per_s = 0.001, .flags = LIMIT_ACTIVE};
-static const struct limit_plan tiny_plan = {.rate_per_s = 0.01, .burst_units = 1,
-	.refused_per_s = 0.001, .flags = LIMIT_ACTIVE};
-
-static void exhaust(struct limit_slot *slot)
-{
-	uint64_t now = limits_ticks(clock_now_ns());
-
-	while (limits_charge(slot, now, 1).verdict == LIMIT_ADMITTED)
-		;
-	while (limits_charge_refusal(slot, now))
-		;
-}
-
-static void set_params(struct rig *r, uint32_t neighbours, uint32_t other, uint32_t enabled)
-{
-	struct xdp_params p = {FIXTURE_PORT, neighbours, other, enabled};
-
-	assert_int_equal(xdp_params_set(&r->maps, &p), 0);
-}
-
-static void set_world(struct rig *r)
-{
-	set_params(r, XDP_TO_KERNEL, XDP_TO_KERNEL, 1);
-	for (int i = 0; i < FIXTURE_SESSIONS; i++) {
-		const struct fixture_session *s = &fixture_sessions[i];
-		struct xdp_session entry = {*s->source, s->subscriber, 0};
-		struct limit_slot *slot = &r->limits.slots[s->subscriber];
-
-		limits_clear(slot);
-		assert_int_equal(limits_set(slot, s->shouting ? &tiny_plan : &free_plan,
-				clock_now_ns(), NULL), 0);
-		if (s->shouting)
-			exhaust(slot);
-		assert_int_equal(xdp_session_set(&r->maps, s->key_id, &entry), 0);
-	}
-}
-
-static int rig_setup(void **state)
-{
-	struct rig *r = calloc(1, sizeof(*r));
-	uint32_t queue = 0;
-	struct error err = {0};
-
-	r->parse = (struct parse_config){.ipv4 = fixture_server4, .ipv6 = fixture_server6,
-		.udp_port = FIXTURE_PORT, .lanes = WIRE_MAX_LANES};
-	memcpy(r->parse.mac, fixture_server_mac, 6);
-	if (xdp_maps_open(&r->maps, XDP_BPFFS_DIR, &err) ||
-		limit_table_map(&r->limits, r->maps.limits, &err)) {
-		print_error("%s\n", err.text);
-		return -1;
-	}
-	r->object = bpf_object__open_file(sandbox_object(), NULL);
-	if (!r->object || bpf_object__load(r->object)) {
-		print_error("%s does not load\n", sandbox_object());
-		return -1;
-	}
-	r->program = bpf_program__fd(bpf_object__next_program(r->object, NULL));
-	r->xsks = bpf_object__find_map_fd_by_name(r->object, XDP_MAP_XSKS);
-	r->socket = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
-	*state = r;
-	return bpf_map_update_elem(r->xsks, &queue, &r->socket, 0);
-}
-
-static int rig_teardown(void **state)
-{
-	struct rig *r = *state;
-
-	close(r->socket);
-	bpf_object__close(r->object);
-	limit_table_uninit(&r->limits);
-	xdp_maps_close(&r->maps);
-	free(r);
-	return 0;
-}
-
-/* Run one frame. Returns the verdict; *counter = the one counter that moved, -1 when not exactly one. */
-static int run(struct rig *r, const uint8_t *data, size_t n, int *counter)
-{
-	uint64_t before[XDP_COUNTERS], after[XDP_COUNTERS];
-	uint8_t out[FRAME_MAX];
-	LIBBPF_OPTS(bpf_test_run_opts, o, .data_in = data, .data_size_in = (uint32_t)n,
-		.data_out = out, .data_size_out = sizeof(out), .repeat = 1);
-	int moved = 0;
-
-	assert_int_equal(xdp_counters_read(&r->maps, before), 0);
-	assert_int_equal(bpf_prog_test_run_opts(r->program, &o), 0);
-	assert_int_equal(xdp_counters_read(&r->maps, after), 0);
-	assert_int_equal(o.data_size_out, n);
-	assert_memory_equal(out, data, n); /* it never writes to a packet */
-	for (int i = 0; i < XDP_COUNTERS; i++)
-		if (after[i] != before[i]) {
-			*counter = i;
-			moved += (int)(after[i] - before[i]);
-		}
-	if (moved != 1)
-		*counter = -1;
-	return (int)o.retval;
-}
-
-static void expect(struct rig *r, enum frame_base base, int verdict, int counter)
+static void expect(struct xdp_rig *r, enum frame_base base, int verdict, int counter)
 {
 	struct frame f;
 	int moved;
 
 	frame_base(&f, base);
-	assert_int_equal(run(r, f.data, f.n, &moved), verdict);
+	assert_int_equal(xdp_rig_run(r, f.data, f.n, &moved), verdict);
 	assert_int_equal(moved, counter);
 }
 
 static void every_fixture_gets_its_verdict(void **state)
 {
-	struct rig *r = *state;
+	struct xdp_rig *r = *state;
 	int wrong = 0;
 
-	set_world(r);
+	xdp_rig_world(r);
 	for (size_t i = 0; i < n_fixtures; i++) {
 		const struct fixture *x = &fixtures[i];
 		struct frame f;
 		int verdict, counter;
 
 		frame_build(&f, x);
-		verdict = run(r, f.data, f.n, &counter);
+		verdict = xdp_rig_run(r, f.data, f.n, &counter);
 		if (verdict == x->xdp && counter == x->xdp_counter)
 			continue;
 		print_error("%s: XDP says %d (counter %d), expected %d (%d)\n", x->what, verdict,
@@ -170,9 +54,9 @@ static void every_fixture_gets_its_verdict(void **state)
 static void every_truncation_of_a_request_is_dropped_as_malformed(void **state)
 {
 	static const enum frame_base bases[] = {DATA4, DATA6, DATA4_VLAN, DATA6_VLAN};
-	struct rig *r = *state;
+	struct xdp_rig *r = *state;
 
-	set_world(r);
+	xdp_rig_world(r);
 	for (size_t i = 0; i < 4; i++) {
 		struct frame f;
 
@@ -180,7 +64,7 @@ static void every_truncation_of_a_request_is_dropped_as_malformed(void **state)
 		for (size_t n = 14; n < f.n; n++) {
 			int counter;
 
-			assert_int_equal(run(r, f.data, n, &counter), XDP_DROP);
+			assert_int_equal(xdp_rig_run(r, f.data, n, &counter), XDP_DROP);
 			assert_int_equal(counter, XDP_COUNT_MALFORMED);
 		}
 	}
@@ -205,11 +89,11 @@ static bool is_live(const struct packet *p)
 
 static void random_damage_never_splits_xdp_from_the_parser(void **state)
 {
-	struct rig *r = *state;
+	struct xdp_rig *r = *state;
 	unsigned seed = 20261123;
 	int redirected = 0;
 
-	set_world(r);
+	xdp_rig_world(r);
 	for (int i = 0; i < 20000; i++) {
 		int base = rand_r(&seed) % (DATA6_VLAN + 1), edits = 1 + rand_r(&seed) % 2, counter;
 		bool headers_whole = true;
@@ -227,7 +111,7 @@ static void random_damage_never_splits_xdp_from_the_parser(void **state)
 		if (rand_r(&seed) & 1)
 			frame_checksums(&f);
 		parsed = parse_packet(&r->parse, f.data, f.n, &p);
-		verdict = run(r, f.data, f.n, &counter);
+		verdict = xdp_rig_run(r, f.data, f.n, &counter);
 		assert_int_not_equal(counter, -1);
 		if (parsed == PACKET_DATAGRAM)
 			assert_int_equal(verdict == XDP_REDIRECT, is_live(&p));
@@ -242,102 +126,102 @@ static void random_damage_never_splits_xdp_from_the_parser(void **state)
 
 static void neighbours_and_foreign_traffic_go_where_the_operator_says(void **state)
 {
-	struct rig *r = *state;
+	struct xdp_rig *r = *state;
 
-	set_params(r, XDP_TO_DATAPLANE, XDP_DISCARD, 1);
+	xdp_rig_params(r, XDP_TO_DATAPLANE, XDP_DISCARD, 1);
 	expect(r, ARP, XDP_REDIRECT, XDP_COUNT_NEIGHBOUR);
 	expect(r, ND, XDP_REDIRECT, XDP_COUNT_NEIGHBOUR);
 	expect(r, ECHO4, XDP_REDIRECT, XDP_COUNT_NEIGHBOUR);
 	expect(r, ECHO6, XDP_REDIRECT, XDP_COUNT_NEIGHBOUR);
 	expect(r, TCP4, XDP_DROP, XDP_COUNT_OTHER);
-	set_params(r, XDP_DISCARD, XDP_TO_DATAPLANE, 1);
+	xdp_rig_params(r, XDP_DISCARD, XDP_TO_DATAPLANE, 1);
 	expect(r, ARP, XDP_DROP, XDP_COUNT_NEIGHBOUR);
 	expect(r, TCP4, XDP_REDIRECT, XDP_COUNT_OTHER);
-	set_world(r);
+	xdp_rig_world(r);
 }
 
 static void a_disabled_data_port_drops_and_says_so(void **state)
 {
-	struct rig *r = *state;
+	struct xdp_rig *r = *state;
 
-	set_world(r);
-	set_params(r, XDP_TO_KERNEL, XDP_TO_KERNEL, 0);
+	xdp_rig_world(r);
+	xdp_rig_params(r, XDP_TO_KERNEL, XDP_TO_KERNEL, 0);
 	expect(r, DATA4, XDP_DROP, XDP_COUNT_DISABLED);
 	expect(r, DATA6_VLAN, XDP_DROP, XDP_COUNT_DISABLED);
 	expect(r, ARP, XDP_PASS, XDP_COUNT_NEIGHBOUR);
-	set_world(r);
+	xdp_rig_world(r);
 }
 
 static void without_a_dataplane_the_data_port_drops_and_never_passes(void **state)
 {
-	struct rig *r = *state;
+	struct xdp_rig *r = *state;
 	uint32_t queue = 0;
 
-	set_world(r);
+	xdp_rig_world(r);
 	assert_int_equal(bpf_map_delete_elem(r->xsks, &queue), 0);
 	expect(r, DATA4, XDP_DROP, XDP_COUNT_NO_SOCKET);
-	set_params(r, XDP_TO_DATAPLANE, XDP_TO_DATAPLANE, 1);
+	xdp_rig_params(r, XDP_TO_DATAPLANE, XDP_TO_DATAPLANE, 1);
 	expect(r, ARP, XDP_DROP, XDP_COUNT_NO_SOCKET);
 	assert_int_equal(bpf_map_update_elem(r->xsks, &queue, &r->socket, 0), 0);
-	set_world(r);
+	xdp_rig_world(r);
 	expect(r, DATA4, XDP_REDIRECT, XDP_COUNT_REDIRECTED);
 }
 
 static void a_removed_session_is_unknown_at_once(void **state)
 {
-	struct rig *r = *state;
+	struct xdp_rig *r = *state;
 
-	set_world(r);
+	xdp_rig_world(r);
 	expect(r, DATA4, XDP_REDIRECT, XDP_COUNT_REDIRECTED);
 	assert_int_equal(xdp_session_remove(&r->maps, fixture_sessions[0].key_id), 0);
 	expect(r, DATA4, XDP_DROP, XDP_COUNT_UNKNOWN_KEY);
-	set_world(r);
+	xdp_rig_world(r);
 }
 
 static void a_session_of_an_impossible_subscriber_is_refused(void **state)
 {
-	struct rig *r = *state;
+	struct xdp_rig *r = *state;
 	struct xdp_session s = {fixture_client4, LIMITS_MAX_SLOTS, 0};
 
-	set_world(r);
+	xdp_rig_world(r);
 	assert_int_equal(xdp_session_set(&r->maps, fixture_sessions[0].key_id, &s), 0);
 	expect(r, DATA4, XDP_DROP, XDP_COUNT_UNKNOWN_KEY);
-	set_world(r);
+	xdp_rig_world(r);
 }
 
 static void limits_written_through_the_mapping_are_obeyed_live(void **state)
 {
-	struct rig *r = *state;
+	struct xdp_rig *r = *state;
 	struct limit_slot *slot = &r->limits.slots[fixture_sessions[0].subscriber];
 	struct limit_plan plan = {.rate_per_s = 20, .burst_units = 1, .refused_per_s = 0.001,
 		.flags = LIMIT_ACTIVE};
 	struct timespec nap = {0, 70000000};
 
-	set_world(r);
+	xdp_rig_world(r);
 	assert_int_equal(limits_set(slot, &plan, clock_now_ns(), NULL), 0);
 	expect(r, DATA4, XDP_REDIRECT, XDP_COUNT_REDIRECTED);
-	exhaust(slot);
+	xdp_rig_exhaust(slot);
 	expect(r, DATA4, XDP_DROP, XDP_COUNT_SHOUTING);
 	/* Still out of refusals, but the next unit of the plan is due: it must get through. */
 	nanosleep(&nap, NULL);
 	expect(r, DATA4, XDP_REDIRECT, XDP_COUNT_REDIRECTED);
 	/* Exhausted again, then a better plan lets it in at once. */
-	exhaust(slot);
+	xdp_rig_exhaust(slot);
 	plan.rate_per_s = 1e6;
 	plan.burst_units = 1000;
 	assert_int_equal(limits_set(slot, &plan, clock_now_ns(), NULL), 0);
 	expect(r, DATA4, XDP_REDIRECT, XDP_COUNT_REDIRECTED);
-	set_world(r);
+	xdp_rig_world(r);
 }
 
 /* B1: garbage in a slot may refuse or admit its own subscriber, nobody else. */
 static void a_tampered_slot_harms_only_its_owner(void **state)
 {
 	static const uint64_t garbage[] = {0, 1, 1ull << 63, ~0ull, 0x5555555555555555ull};
-	struct rig *r = *state;
+	struct xdp_rig *r = *state;
 	struct limit_slot *slot = &r->limits.slots[fixture_sessions[0].subscriber];
 
-	set_world(r);
+	xdp_rig_world(r);
 	for (size_t i = 0; i < 5; i++)
 		for (size_t word = 0; word < 6; word++) {
 			struct frame f;
@@ -345,11 +229,11 @@ static void a_tampered_slot_harms_only_its_owner(void **state)
 
 			((uint64_t *)(void *)slot)[word] = garbage[i];
 			frame_base(&f, DATA4);
-			run(r, f.data, f.n, &counter);
+			xdp_rig_run(r, f.data, f.n, &counter);
 			assert_true(counter == XDP_COUNT_REDIRECTED || counter == XDP_COUNT_SHOUTING);
 			expect(r, DATA6, XDP_REDIRECT, XDP_COUNT_REDIRECTED);
 		}
-	set_world(r);
+	xdp_rig_world(r);
 	expect(r, DATA4, XDP_REDIRECT, XDP_COUNT_REDIRECTED);
 }
 
@@ -367,11 +251,6 @@ int main(void)
 		cmocka_unit_test(limits_written_through_the_mapping_are_obeyed_live),
 		cmocka_unit_test(a_tampered_slot_harms_only_its_owner),
 	};
-	int rc = sandbox_enter();
 
-	if (rc) {
-		print_message("skipped: private namespaces and bpffs need root: %s\n", strerror(-rc));
-		return 77;
-	}
-	return cmocka_run_group_tests(tests, rig_setup, rig_teardown);
+	return xdp_rig_main(tests, sizeof(tests) / sizeof(tests[0]));
 }

@@ -87,6 +87,8 @@ static void the_object_adopts_the_pinned_maps(void **state)
 	assert_int_equal(map_id(bpf_object__find_map_fd_by_name(o, XDP_MAP_PARAMS)), map_id(m.params));
 	assert_int_equal(map_id(bpf_object__find_map_fd_by_name(o, XDP_MAP_COUNTERS)),
 		map_id(m.counters));
+	assert_int_equal(map_id(bpf_object__find_map_fd_by_name(o, XDP_MAP_FLOOD)), map_id(m.flood));
+	assert_int_equal(map_id(bpf_object__find_map_fd_by_name(o, XDP_MAP_BOX)), map_id(m.box));
 	assert_true(bpf_object__find_map_fd_by_name(o, XDP_MAP_XSKS) >= 0);
 	p = bpf_object__next_program(o, NULL);
 	assert_memory_equal(bpf_program__name(p), XDP_PROGRAM_NAME, strlen(XDP_PROGRAM_NAME));

@@ -89,6 +89,7 @@ static void no_answer_to_a_stranger_is_larger_than_the_question(void **state)
 			f[(size_t)rand() % n] ^= (uint8_t)(1 << rand() % 8);
 		if (rand() % 4 == 0)
 			n = (size_t)rand() % (n + 200);
+		r->port->now_ns += 1000000; /* slowly: a quick pinger is not answered at all (admission.h) */
 		out = rig_exchange(r, f, n, a);
 		assert_true(out <= n + 8);
 		answered += out != 0;

@@ -128,6 +128,7 @@ static void neighbours_and_foreign_traffic_go_where_the_operator_says(void **sta
 {
 	struct xdp_rig *r = *state;
 
+	xdp_rig_world(r);
 	xdp_rig_params(r, XDP_TO_DATAPLANE, XDP_DISCARD, 1);
 	expect(r, ARP, XDP_REDIRECT, XDP_COUNT_NEIGHBOUR);
 	expect(r, ND, XDP_REDIRECT, XDP_COUNT_NEIGHBOUR);

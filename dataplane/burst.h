@@ -18,7 +18,7 @@ struct live_model;
 enum {
 	BURST_MAX = 64,
 	/* Plaintext of a reply, built outside the packet: struct wire_reply, then rows. */
-	BURST_REPLY_BYTES = 1216,
+	BURST_REPLY_BYTES = 1216, /* of one datagram; longer ones are built in a wide buffer */
 };
 
 enum packet_state {
@@ -26,7 +26,8 @@ enum packet_state {
 	PKT_DATAGRAM,  /* parse: well-formed datagram for us */
 	PKT_AUTHENTIC, /* auth: opened in place, replay window updated */
 	PKT_RUN,       /* limit: charged and permitted, waits for its model */
-	PKT_REPLY,     /* typed answer decided; the plaintext of a result is in reply[] */
+	PKT_HELD,      /* limit: counted; its rows wait in an assembly (segments.h) */
+	PKT_REPLY,     /* typed answer decided; the rows of a result are at request_out() */
 	PKT_SEND,      /* frame complete */
 	PKT_SEND_NEIGHBOUR, /* ARP, ND or echo answer complete */
 };
@@ -36,7 +37,7 @@ struct request {
 	struct session_lane *lane;
 	struct limit_slot *limit; /* NULL = no limits mapped */
 	const struct live_model *model;
-	const uint8_t *rows; /* in the packet, decrypted */
+	const uint8_t *rows; /* in the packet, decrypted; of several segments: in `in` */
 	uint64_t request_id;
 	uint32_t model_id;
 	uint32_t deadline_us;
@@ -45,7 +46,9 @@ struct request {
 	uint16_t detail; /* wire_reply.detail */
 	uint8_t status;  /* enum wire_status */
 	uint8_t next;    /* next packet of the same group + 1; 0 = last */
-	uint8_t pad[6];
+	uint16_t in, out; /* wide.h: rows of a request, of a reply that are larger than a datagram; 0 = not */
+	uint8_t dtype_out; /* of the reply's first output */
+	uint8_t pad;
 };
 
 STATIC_ASSERT(sizeof(struct request) == 72, "request");
@@ -60,12 +63,14 @@ struct group {
 struct burst {
 	uint32_t n;
 	uint32_t n_groups;
+	uint32_t n_wide; /* requests that own a wide buffer: tx gives them back */
 	uint64_t now_ns; /* when the burst was taken = arrival of its packets */
 	void *buffers[BURST_MAX]; /* the port's handles */
 	uint8_t *data[BURST_MAX]; /* first byte of the frame; NULL = frame in several segments */
 	uint16_t bytes[BURST_MAX];
 	uint16_t room[BURST_MAX]; /* bytes a reply may use from data */
 	uint8_t state[BURST_MAX]; /* enum packet_state */
+	uint16_t reply_bytes[BURST_MAX]; /* row bytes of the reply, should it be a result */
 	struct packet packets[BURST_MAX];
 	struct request requests[BURST_MAX];
 	struct group groups[BURST_MAX];

@@ -58,6 +58,7 @@ static bool take(struct worker *w, const struct gateway_slot *s, uint32_t i)
 	b->room[i] = WIRE_MAX_PAYLOAD_BYTES;
 	b->packets[i].payload = 0;
 	b->packets[i].payload_bytes = (uint16_t)(WIRE_HEADER_BYTES + bytes + WIRE_TAG_BYTES);
+	b->requests[i].cell = NULL; /* no session: one datagram's text each way */
 	b->requests[i].limit = w->limits && subscriber < w->limits->n ?
 		&w->limits->slots[subscriber] : NULL;
 	b->state[i] = PKT_AUTHENTIC;

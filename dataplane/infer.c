@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Stage infer: run each group on its model. Rows are read where they lie in the request; answers go
- * to burst.reply[], not into the packet, because a run may read its inputs again until it has
- * finished (and a reply can be longer than its request). The reply stage seals from there into the
- * packet.
+ * to burst.reply[] or a wide buffer, not into the packet, because a run may read its inputs again until
+ * it has finished (and a reply can be longer than its request). The reply stage seals from there into
+ * the packet.
  */
 #include "base/clock.h"
 #include "stages.h"
@@ -29,7 +29,7 @@ static void add_rows(struct worker *w, uint32_t i)
 	struct burst *b = &w->burst;
 	const struct request *r = &b->requests[i];
 	const struct live_model *m = r->model;
-	uint8_t *out = b->reply[i] + WIRE_REPLY_BYTES;
+	uint8_t *out = worker_reply_rows(w, i);
 
 	for (uint32_t row = 0; row < r->n_rows; row++) {
 		piece->rows[piece->n] = r->rows + row * m->row_in_bytes;

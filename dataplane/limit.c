@@ -4,6 +4,9 @@
  * Every authentic datagram is charged at least one unit, also one that will be refused; a request
  * that can run is charged rows x the model's cost. The plan is charged exactly once, here
  * (protocol.md).
+ *
+ * A request of several datagrams is charged one unit for each when it comes, before anything is kept
+ * of it, and the model's cost when it is complete. Refused then, nothing of it is kept or computed.
  */
 #include <string.h>
 
@@ -13,6 +16,7 @@
 enum {
 	RETRY_NOT_READY_US = 100000, /* limits not mapped yet: control is attaching */
 	RETRY_QUOTA_US = 1000000,
+	RETRY_NO_BUFFER_US = 1000, /* large requests in hand have taken all buffers: soon over */
 };
 
 static void request_decode(struct worker *w, uint32_t i, struct wire_request *out)
@@ -59,27 +63,46 @@ static bool rows_finite(const struct live_model *m, const uint8_t *rows, uint32_
 	return true;
 }
 
+/* Does the datagram carry the rows its place in the request calls for? The size of all rows decides
+ * how many segments there are, and how many bytes each carries. */
+static enum wire_reason size_check(const struct worker *w, uint32_t i, const struct wire_request *q,
+	const struct live_model *m)
+{
+	const struct packet *p = &w->burst.packets[i];
+	bool several = w->segments.n && w->burst.requests[i].cell; /* HTTPS has none */
+	uint64_t in = (uint64_t)q->rows * m->row_in_bytes, out = (uint64_t)q->rows * m->row_out_bytes;
+	uint32_t first = wide_segment_bytes((uint32_t)out, 0), count = q->segment_count;
+
+	if (!count || count > (several ? WIRE_MAX_SEGMENTS : 1) || q->segment_index >= count)
+		return WIRE_REASON_SEGMENTS;
+	if (in > WIDE_ROW_BYTES || count != wide_segments((uint32_t)in))
+		return count > 1 ? WIRE_REASON_SEGMENTS : WIRE_REASON_SIZE;
+	if (row_bytes(p) != wide_segment_bytes((uint32_t)in, q->segment_index))
+		return WIRE_REASON_SIZE;
+	if (out > (several ? WIDE_ROW_BYTES : WIRE_SEGMENT_ROW_BYTES) ||
+		p->payload + WIRE_HEADER_BYTES + WIRE_REPLY_BYTES + first + WIRE_TAG_BYTES >
+			w->burst.room[i])
+		return WIRE_REASON_REPLY_SIZE;
+	return WIRE_REASON_NONE;
+}
+
 /* Which rule of the model does the request break? WIRE_REASON_NONE = none. */
 static enum wire_reason request_check(const struct worker *w, uint32_t i,
 	const struct wire_request *q, const struct live_model *m)
 {
-	const struct packet *p = &w->burst.packets[i];
-	uint32_t reply_bytes = (uint32_t)WIRE_HEADER_BYTES + WIRE_REPLY_BYTES + WIRE_TAG_BYTES;
+	enum wire_reason size;
 
 	if (q->reserved || q->reserved2)
 		return WIRE_REASON_RESERVED;
-	if (q->segment_count != 1 || q->segment_index != 0)
-		return WIRE_REASON_SEGMENTS;
 	if (q->dtype != m->dtype_in)
 		return WIRE_REASON_DTYPE;
 	if (q->rows == 0 || q->rows > m->max_rows)
 		return WIRE_REASON_ROWS;
-	if ((uint64_t)q->rows * m->row_in_bytes != row_bytes(p))
-		return WIRE_REASON_SIZE;
-	if ((uint64_t)q->rows * m->row_out_bytes > WIRE_MAX_PAYLOAD_BYTES - reply_bytes ||
-		p->payload + reply_bytes + q->rows * m->row_out_bytes > w->burst.room[i])
-		return WIRE_REASON_REPLY_SIZE;
-	if (m->check_finite && !rows_finite(m, w->burst.requests[i].rows, q->rows))
+	size = size_check(w, i, q, m);
+	if (size)
+		return size;
+	if (q->segment_count == 1 && m->check_finite &&
+		!rows_finite(m, w->burst.requests[i].rows, q->rows))
 		return WIRE_REASON_NOT_FINITE;
 	return WIRE_REASON_NONE;
 }
@@ -111,13 +134,12 @@ static uint32_t retry_us(uint64_t ticks)
 	return us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
 }
 
-/* True when `units` were charged; otherwise the packet has been answered or dropped. */
-static bool charge(struct worker *w, uint32_t i, uint32_t units)
+/* True when `units` were charged; else *retry_ticks says when they could be. */
+static bool admit(struct worker *w, const struct request *r, uint32_t units, uint64_t *retry_ticks)
 {
-	struct request *r = &w->burst.requests[i];
-	uint64_t now = limits_ticks(w->burst.now_ns);
-	struct limit_result got = limits_charge(r->limit, now, units);
+	struct limit_result got = limits_charge(r->limit, limits_ticks(w->burst.now_ns), units);
 
+	*retry_ticks = got.retry_ticks;
 	if (mr_likely(got.verdict == LIMIT_ADMITTED || got.verdict == LIMIT_CORRUPT)) {
 		limits_account(r->limit, units);
 		if (mr_unlikely(got.verdict == LIMIT_CORRUPT)) {
@@ -129,11 +151,19 @@ static bool charge(struct worker *w, uint32_t i, uint32_t units)
 	}
 	if (got.verdict == LIMIT_CONTENDED)
 		worker_count(w, STATS_LIMIT_CONTENDED, 1);
-	if (limits_charge_refusal(r->limit, now))
-		worker_answer(w, i, WIRE_RATE_LIMITED, 0, retry_us(got.retry_ticks));
+	return false;
+}
+
+/* Over the plan: say so, or say nothing when that has been said too often. True when it was said. */
+static bool refuse(struct worker *w, uint32_t i, uint64_t retry_ticks)
+{
+	bool said = limits_charge_refusal(w->burst.requests[i].limit, limits_ticks(w->burst.now_ns));
+
+	if (said)
+		worker_answer(w, i, WIRE_RATE_LIMITED, 0, retry_us(retry_ticks));
 	else
 		worker_drop(w, i, STATS_DROP_SHOUTING);
-	return false;
+	return said;
 }
 
 static uint32_t cost(const struct request *r)
@@ -143,11 +173,120 @@ static uint32_t cost(const struct request *r)
 	return units > UINT32_MAX ? UINT32_MAX : (uint32_t)units;
 }
 
+/* Charged: into the batch. A reply of several datagrams needs a buffer to be built in. */
+static void permit(struct worker *w, uint32_t i)
+{
+	struct request *r = &w->burst.requests[i];
+	uint32_t bytes = r->n_rows * r->model->row_out_bytes;
+
+	if (mr_unlikely(bytes > WIRE_SEGMENT_ROW_BYTES)) {
+		r->out = segments_buffer(&w->segments);
+		if (!r->out) {
+			worker_answer(w, i, WIRE_OVERLOADED, 0, RETRY_NO_BUFFER_US);
+			return;
+		}
+		w->burst.n_wide++;
+	}
+	w->burst.reply_bytes[i] = (uint16_t)bytes;
+	r->dtype_out = r->model->dtype_out;
+	w->burst.state[i] = PKT_RUN;
+}
+
+/* ---- requests of several datagrams ---- */
+
+/* All segments are here: what a single datagram is checked for and charged at once, now. False = it has
+ * been answered, or dropped. */
+static void run_whole(struct worker *w, uint32_t i, const struct segments_whole *whole)
+{
+	struct request *r = &w->burst.requests[i];
+	uint64_t waited_us = (w->burst.now_ns - whole->since_ns) / NS_PER_US, retry;
+	bool late = r->deadline_us && r->deadline_us <= waited_us;
+
+	if (r->deadline_us) /* it runs from the first segment */
+		r->deadline_us -= (uint32_t)waited_us;
+	r->in = whole->buffer;
+	r->rows = wide_rows(&w->wide, r->in);
+	w->burst.n_wide++;
+	if ((uint64_t)r->n_rows * r->model->row_in_bytes != whole->row_bytes) /* swapped meanwhile */
+		worker_answer(w, i, WIRE_BAD_REQUEST, WIRE_REASON_SIZE, 0);
+	else if (r->model->check_finite && !rows_finite(r->model, r->rows, r->n_rows))
+		worker_answer(w, i, WIRE_BAD_REQUEST, WIRE_REASON_NOT_FINITE, 0);
+	else if (late)
+		worker_answer(w, i, WIRE_DEADLINE_EXCEEDED, 0, 0);
+	else if (!admit(w, r, cost(r), &retry))
+		refuse(w, i, retry);
+	else
+		permit(w, i);
+}
+
+/* A segment that may be kept: charged, well-formed, of a model we serve. */
+static void keep_segment(struct worker *w, uint32_t i, const struct wire_request *q,
+	struct segment_of of, struct assembly *a)
+{
+	struct segments_whole whole;
+
+	switch (segments_take(&w->segments, a, of, q, w->burst.requests[i].rows,
+		row_bytes(&w->burst.packets[i]), w->burst.now_ns, &whole)) {
+	case SEGMENT_HELD:
+		w->burst.state[i] = PKT_HELD;
+		worker_count(w, STATS_HELD, 1);
+		return;
+	case SEGMENT_COMPLETES:
+		run_whole(w, i, &whole);
+		return;
+	case SEGMENT_REPEATED:
+		worker_drop(w, i, STATS_DROP_SEGMENT);
+		return;
+	case SEGMENT_CONFLICT:
+		worker_answer(w, i, WIRE_BAD_REQUEST, WIRE_REASON_SEGMENTS, 0);
+		return;
+	case SEGMENT_OTHER:
+		worker_answer(w, i, WIRE_BAD_REQUEST, WIRE_REASON_OTHER_TEXT, 0);
+		return;
+	case SEGMENT_NO_ROOM:
+		worker_answer(w, i, WIRE_OVERLOADED, 0, RETRY_NO_BUFFER_US);
+		segments_close(&w->segments, NULL, of, q, w->burst.now_ns);
+		return;
+	}
+}
+
+/* One unit first, whatever it is. A request that has been answered is not answered again: its late
+ * segments are dropped. */
+static void limit_segment(struct worker *w, uint32_t i, const struct wire_request *q)
+{
+	struct request *r = &w->burst.requests[i];
+	struct segment_of of = {r->cell->session_id, w->burst.packets[i].wire.lane};
+	struct assembly *a = segments_find(&w->segments, of, q->request_id);
+	bool closed = a && a->state == ASSEMBLY_CLOSED;
+	enum wire_status status;
+	uint64_t retry;
+
+	if (!admit(w, r, 1, &retry)) {
+		if (closed)
+			worker_drop(w, i, STATS_DROP_SHOUTING);
+		else if (refuse(w, i, retry))
+			segments_close(&w->segments, a, of, q, w->burst.now_ns);
+		return;
+	}
+	if (closed) {
+		worker_drop(w, i, STATS_DROP_SEGMENT);
+		return;
+	}
+	status = triage(w, i, q);
+	if (status == WIRE_RESULT) {
+		keep_segment(w, i, q, of, a);
+		return;
+	}
+	segments_close(&w->segments, a, of, q, w->burst.now_ns);
+	worker_answer(w, i, status, r->detail, r->retry_after_us);
+}
+
 static void limit_packet(struct worker *w, uint32_t i)
 {
 	struct request *r = &w->burst.requests[i];
 	struct wire_request q;
 	enum wire_status status;
+	uint64_t retry;
 
 	request_decode(w, i, &q);
 	if (mr_unlikely(!r->limit)) {
@@ -157,18 +296,38 @@ static void limit_packet(struct worker *w, uint32_t i)
 			worker_answer(w, i, WIRE_OVERLOADED, 0, RETRY_NOT_READY_US);
 		return;
 	}
-	status = triage(w, i, &q);
-	if (!charge(w, i, status == WIRE_RESULT ? cost(r) : 1))
+	if (mr_unlikely(q.segment_count > 1) && r->cell && w->segments.n) {
+		limit_segment(w, i, &q);
 		return;
-	if (status == WIRE_RESULT)
-		w->burst.state[i] = PKT_RUN;
+	}
+	status = triage(w, i, &q);
+	if (!admit(w, r, status == WIRE_RESULT ? cost(r) : 1, &retry))
+		refuse(w, i, retry);
+	else if (status == WIRE_RESULT)
+		permit(w, i);
 	else
 		worker_answer(w, i, status, r->detail, r->retry_after_us);
 }
 
+static void expire_segments(struct worker *w)
+{
+	struct segments *s = &w->segments;
+	uint64_t expired = s->expired;
+
+	segments_expire(s, w->burst.now_ns);
+	if (mr_unlikely(s->expired != expired))
+		worker_count(w, STATS_SEGMENTS_EXPIRED, s->expired - expired);
+}
+
 void stage_limit(struct worker *w)
 {
+	uint64_t evicted = w->segments.evicted;
+
+	w->burst.n_wide = 0;
+	expire_segments(w);
 	for (uint32_t i = 0; i < w->burst.n; i++)
 		if (w->burst.state[i] == PKT_AUTHENTIC)
 			limit_packet(w, i);
+	if (mr_unlikely(w->segments.evicted != evicted))
+		worker_count(w, STATS_SEGMENTS_EVICTED, w->segments.evicted - evicted);
 }

@@ -152,6 +152,8 @@ static int worker_start(struct program *p, uint32_t port, uint32_t queue, struct
 		stats->header.tsc_hz);
 	stats->workers[i].cpu = c->ports[port].cores[queue];
 	p->workers[i] = w;
+	if (worker_memory(w, 0))
+		return error_set(err, -ENOMEM, "no memory for the large requests of worker %u", i);
 	if (eal_launch(i, worker_main, w) < 0)
 		return error_set(err, -EIO, "worker %u cannot be started", i);
 	p->n_launched++;
@@ -173,8 +175,11 @@ static void workers_uninit(struct program *p)
 {
 	__atomic_store_n(&p->shared.stop, 1, __ATOMIC_RELAXED);
 	eal_join(p->n_launched);
-	for (uint32_t i = 0; i < DP_MAX_WORKERS; i++)
+	for (uint32_t i = 0; i < DP_MAX_WORKERS; i++) {
+		if (p->workers[i])
+			worker_uninit(p->workers[i]);
 		free(p->workers[i]);
+	}
 }
 
 static const struct {

@@ -3,7 +3,7 @@
 
 # Everything a worker needs, without DPDK: linked by the program, the pipeline tests and benches.
 WORKER_SRCS := $(addprefix dataplane/,parse.c neighbour.c replay.c sessions.c limits_view.c model_slot.c \
-	admission.c gateway.c worker.c rx.c classify.c auth.c limit.c batch.c infer.c reply.c tx.c)
+	admission.c gateway.c wide.c segments.c worker.c rx.c classify.c auth.c limit.c batch.c infer.c reply.c tx.c)
 WORKER_LIBS = $(RUN_LIBS) $(BASE_LIBS) -lbpf
 
 TESTS += test_replay test_pipeline test_admission test_neighbours test_gateway
@@ -49,3 +49,7 @@ TESTS += test_workers
 test_workers_SRCS = tests/pipeline/test_workers.c $(RIG_SRCS)
 test_workers_LIBS = -lcmocka $(WORKER_LIBS)
 $(BUILD)/tests/test_gateway: | $(BUILD)/models/risk.mrm
+
+TESTS += test_segments
+test_segments_SRCS = tests/pipeline/test_segments.c $(RIG_SRCS)
+test_segments_LIBS = -lcmocka $(WORKER_LIBS)

@@ -14,10 +14,13 @@ struct port_queue;
 struct port_ops {
 	/* Take up to `max` frames into b->buffers/data/bytes/room; returns how many. */
 	uint32_t (*rx)(struct port_queue *q, struct burst *b, uint32_t max);
-	/* Send frames of `bytes[i]` that were built in their own receive buffers. Returns how many
+	/* Send frames of `bytes[i]` that were built in received or taken buffers. Returns how many
 	 * were taken, from the front; the rest stays the caller's. */
 	uint32_t (*tx)(
 		struct port_queue *q, void *const buffers[], const uint16_t bytes[], uint32_t n);
+	/* Take `n` empty buffers to build frames in, all of them or none (false): replies of several
+	 * datagrams. data[i] has as much room as a received frame's. Sent and released like those. */
+	bool (*take)(struct port_queue *q, void *buffers[], uint8_t *data[], uint32_t n);
 	/* Give buffers back unsent. */
 	void (*release)(struct port_queue *q, void *const buffers[], uint32_t n);
 	/* Is there no buffer left to receive into? Asked now and then while nothing arrives. */

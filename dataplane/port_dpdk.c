@@ -37,7 +37,7 @@ struct port_dpdk {
 	struct port_queue queues[DP_MAX_WORKERS];
 };
 
-/* ---- the three calls of a worker ---- */
+/* ---- the calls of a worker ---- */
 
 static uint32_t dpdk_rx(struct port_queue *q, struct burst *b, uint32_t max)
 {
@@ -68,6 +68,17 @@ static uint32_t dpdk_tx(struct port_queue *q, void *const buffers[], const uint1
 	return rte_eth_tx_burst(p->id, q->index, mbufs, (uint16_t)n);
 }
 
+static bool dpdk_take(struct port_queue *q, void *buffers[], uint8_t *data[], uint32_t n)
+{
+	struct rte_mbuf **mbufs = (struct rte_mbuf **)buffers;
+
+	if (rte_pktmbuf_alloc_bulk(((struct port_dpdk *)q->port)->pool, mbufs, n))
+		return false;
+	for (uint32_t i = 0; i < n; i++)
+		data[i] = rte_pktmbuf_mtod(mbufs[i], uint8_t *);
+	return true;
+}
+
 static void dpdk_release(struct port_queue *q, void *const buffers[], uint32_t n)
 {
 	(void)q;
@@ -79,7 +90,7 @@ static bool dpdk_starved(struct port_queue *q)
 	return rte_mempool_empty(((struct port_dpdk *)q->port)->pool);
 }
 
-static const struct port_ops dpdk_ops = {dpdk_rx, dpdk_tx, dpdk_release, dpdk_starved};
+static const struct port_ops dpdk_ops = {dpdk_rx, dpdk_tx, dpdk_take, dpdk_release, dpdk_starved};
 
 /* ---- packet pool ---- */
 

@@ -51,6 +51,21 @@ static uint32_t mem_tx(struct port_queue *q, void *const buffers[], const uint16
 	return i;
 }
 
+static bool mem_take(struct port_queue *q, void *buffers[], uint8_t *data[], uint32_t n)
+{
+	struct port_mem *p = q->port;
+
+	if (p->n_unused < n)
+		return false;
+	for (uint32_t i = 0; i < n; i++) {
+		struct port_mem_frame *f = &p->frames[p->unused[--p->n_unused]];
+
+		buffers[i] = f;
+		data[i] = f->data;
+	}
+	return true;
+}
+
 static void mem_release(struct port_queue *q, void *const buffers[], uint32_t n)
 {
 	struct port_mem *p = q->port;
@@ -64,7 +79,7 @@ static bool mem_starved(struct port_queue *q)
 	return !((struct port_mem *)q->port)->n_unused;
 }
 
-static const struct port_ops mem_ops = {mem_rx, mem_tx, mem_release, mem_starved};
+static const struct port_ops mem_ops = {mem_rx, mem_tx, mem_take, mem_release, mem_starved};
 
 bool port_mem_put(struct port_mem *p, const void *frame, size_t n)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Stage reply: write the typed answer, seal it with the session's s2c key of the request's epoch
- * into the request's own buffer, and turn the headers round.
+ * into the request's own buffer, and turn the headers round. A result too long for one datagram goes
+ * into more of them, in buffers taken from the port.
  */
 #include <string.h>
 
@@ -67,23 +68,37 @@ static uint16_t turn_headers(uint8_t *data, const struct packet *p, uint32_t pay
 	return (uint16_t)(p->l4 + udp_bytes);
 }
 
-uint32_t reply_text(struct burst *b, uint32_t i)
+/* Row bytes of the whole reply. */
+static uint32_t reply_bytes(const struct burst *b, uint32_t i)
+{
+	return b->requests[i].status == WIRE_RESULT ? b->reply_bytes[i] : 0;
+}
+
+/* The header of segment `index` of packet `i`'s reply. */
+static struct wire_reply reply_head(const struct burst *b, uint32_t i, uint32_t index, uint32_t count)
 {
 	const struct request *r = &b->requests[i];
 	bool result = r->status == WIRE_RESULT;
-	struct wire_reply reply = {
+
+	return (struct wire_reply){
 		.request_id = r->request_id,
 		.model_id = r->model_id,
 		.status = r->status,
-		.dtype = result ? r->model->dtype_out : 0,
-		.segment_count = 1,
+		.dtype = result ? r->dtype_out : 0,
+		.segment_index = (uint8_t)index,
+		.segment_count = (uint8_t)count,
 		.rows = result ? r->n_rows : 0,
 		.detail = r->detail,
 		.retry_after_us = result ? 0 : r->retry_after_us,
 	};
+}
 
-	memcpy(b->reply[i], &reply, sizeof(reply));
-	return WIRE_REPLY_BYTES + (result ? r->n_rows * r->model->row_out_bytes : 0);
+uint32_t reply_text(struct burst *b, uint32_t i)
+{
+	struct wire_reply head = reply_head(b, i, 0, 1);
+
+	memcpy(b->reply[i], &head, sizeof(head));
+	return WIRE_REPLY_BYTES + reply_bytes(b, i);
 }
 
 static uint64_t take_counter(struct worker *w, const struct request *r, uint32_t lane)
@@ -96,13 +111,13 @@ static uint64_t take_counter(struct worker *w, const struct request *r, uint32_t
 	return counter;
 }
 
-static void seal(struct worker *w, uint32_t i)
+/* Seal `n` bytes of text as the payload of `frame`, laid out like packet `i`'s, under a counter of its
+ * own. Returns the payload's length. */
+static uint32_t seal(struct worker *w, uint32_t i, uint8_t *frame, const uint8_t *text, uint32_t n)
 {
-	struct burst *b = &w->burst;
-	const struct packet *p = &b->packets[i];
-	const struct request *r = &b->requests[i];
-	uint8_t *wire = b->data[i] + p->payload, nonce[WIRE_IV_BYTES];
-	uint32_t n = reply_text(b, i);
+	const struct packet *p = &w->burst.packets[i];
+	const struct request *r = &w->burst.requests[i];
+	uint8_t *wire = frame + p->payload, nonce[WIRE_IV_BYTES];
 	struct wire_header head = p->wire; /* same flags (epoch), lane and key id */
 
 	head.type = WIRE_TYPE_REPLY;
@@ -110,9 +125,64 @@ static void seal(struct worker *w, uint32_t i)
 	memcpy(wire, &head, sizeof(head));
 	wire_nonce(nonce, r->cell->s2c_iv, head.lane, head.counter);
 	aead_seal(&w->shared->aead, sessions_s2c_key(w->sessions, r->cell), nonce, wire,
-		WIRE_HEADER_BYTES, wire + WIRE_HEADER_BYTES, b->reply[i], n,
-		wire + WIRE_HEADER_BYTES + n);
-	b->bytes[i] = turn_headers(b->data[i], p, WIRE_HEADER_BYTES + n + WIRE_TAG_BYTES);
+		WIRE_HEADER_BYTES, wire + WIRE_HEADER_BYTES, text, n, wire + WIRE_HEADER_BYTES + n);
+	return WIRE_HEADER_BYTES + n + WIRE_TAG_BYTES;
+}
+
+/* Buffers for the segments behind the first. False = the port has none left. */
+static bool take_frames(struct worker *w, uint32_t i, uint32_t n, uint8_t *data[])
+{
+	struct extra *x = &w->extra;
+
+	if (!w->queue->ops->take(w->queue, &x->buffers[x->n], data, n))
+		return false;
+	for (uint32_t k = 0; k < n; k++) {
+		memcpy(data[k], w->burst.data[i], w->burst.packets[i].payload);
+		x->packet[x->n + k] = (uint8_t)i;
+	}
+	return true;
+}
+
+/* A reply of several datagrams. Each header is written over the last bytes of the rows before it, which
+ * have been sealed by then: nothing is copied. */
+static bool seal_wide(struct worker *w, uint32_t i, uint32_t *first_payload)
+{
+	struct burst *b = &w->burst;
+	struct extra *x = &w->extra;
+	uint32_t bytes = reply_bytes(b, i), count = wide_segments(bytes), payload;
+	uint8_t *rows = worker_reply_rows(w, i), *data[WIRE_MAX_SEGMENTS];
+
+	if (!take_frames(w, i, count - 1, data + 1))
+		return false;
+	data[0] = b->data[i];
+	for (uint32_t k = 0; k < count; k++) {
+		uint8_t *text = rows + k * WIRE_SEGMENT_ROW_BYTES - WIRE_REPLY_BYTES;
+		struct wire_reply head = reply_head(b, i, k, count);
+
+		memcpy(text, &head, sizeof(head));
+		payload = seal(w, i, data[k], text, WIRE_REPLY_BYTES + wide_segment_bytes(bytes, k));
+		if (k)
+			x->bytes[x->n++] = turn_headers(data[k], &b->packets[i], payload);
+		else
+			*first_payload = payload;
+	}
+	return true;
+}
+
+/* The answer to packet `i`, into its own buffer and what else it needs. */
+static void answer(struct worker *w, uint32_t i)
+{
+	struct burst *b = &w->burst;
+	uint32_t payload;
+
+	if (mr_likely(reply_bytes(b, i) <= WIRE_SEGMENT_ROW_BYTES)) {
+		payload = seal(w, i, b->data[i], b->reply[i], reply_text(b, i));
+	} else if (!seal_wide(w, i, &payload)) {
+		worker_count(w, STATS_COMPLETED, 1);
+		worker_drop(w, i, STATS_DROP_REPLY_TX);
+		return;
+	}
+	b->bytes[i] = turn_headers(b->data[i], &b->packets[i], payload);
 	b->state[i] = PKT_SEND;
 }
 
@@ -120,6 +190,7 @@ void stage_reply(struct worker *w)
 {
 	struct burst *b = &w->burst;
 
+	w->extra.n = 0;
 	for (uint32_t i = 0; i < b->n; i++) {
 		if (b->state[i] == PKT_REPLY) {
 			const uint8_t *key = (const uint8_t *)sessions_s2c_key(w->sessions,
@@ -131,5 +202,5 @@ void stage_reply(struct worker *w)
 	}
 	for (uint32_t i = 0; i < b->n; i++)
 		if (b->state[i] == PKT_REPLY)
-			seal(w, i);
+			answer(w, i);
 }

@@ -34,17 +34,19 @@ static uint32_t send_all(
 	return sent;
 }
 
+/* A reply has left when all of its frames have: their order is that of the packets. */
 static void count_sent(struct worker *w, const uint8_t order[], uint32_t n, uint32_t sent)
 {
 	struct burst *b = &w->burst;
 	uint64_t by_status[WIRE_STATUS_END] = {0}, completed = 0, lost = 0, bytes = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
-		bool reply = b->state[order[i]] == PKT_SEND;
+		bool last = i + 1 == n || order[i + 1] != order[i];
+		bool reply = last && b->state[order[i]] == PKT_SEND;
 
 		completed += reply;
 		if (i < sent) {
-			bytes += b->bytes[order[i]];
+			bytes += w->out.bytes[i];
 			by_status[b->requests[order[i]].status] += reply;
 		} else {
 			lost += reply;
@@ -60,11 +62,23 @@ static void count_sent(struct worker *w, const uint8_t order[], uint32_t n, uint
 			worker_count(w, reply_counters[s], by_status[s]);
 }
 
+static void give_wide_back(struct worker *w)
+{
+	struct burst *b = &w->burst;
+
+	for (uint32_t i = 0; i < b->n; i++) {
+		wide_give(&w->wide, b->requests[i].in);
+		wide_give(&w->wide, b->requests[i].out);
+		b->requests[i].in = b->requests[i].out = 0;
+	}
+}
+
 void stage_tx(struct worker *w)
 {
 	struct burst *b = &w->burst;
 	struct outgoing *o = &w->out;
-	uint32_t n = 0, n_back = 0, sent = 0;
+	const struct extra *x = &w->extra;
+	uint32_t n = 0, n_back = 0, sent = 0, at = 0;
 
 	for (uint32_t i = 0; i < b->n; i++) {
 		if (b->state[i] == PKT_SEND || b->state[i] == PKT_SEND_NEIGHBOUR) {
@@ -73,6 +87,11 @@ void stage_tx(struct worker *w)
 			o->send[n++] = b->buffers[i];
 		} else {
 			o->back[n_back++] = b->buffers[i];
+		}
+		for (; mr_unlikely(at < x->n && x->packet[at] == i); at++) {
+			o->order[n] = (uint8_t)i;
+			o->bytes[n] = x->bytes[at];
+			o->send[n++] = x->buffers[at];
 		}
 	}
 	if (n) {
@@ -83,4 +102,6 @@ void stage_tx(struct worker *w)
 		w->queue->ops->release(w->queue, o->send + sent, n - sent);
 	if (n_back)
 		w->queue->ops->release(w->queue, o->back, n_back);
+	if (mr_unlikely(b->n_wide))
+		give_wide_back(w);
 }

@@ -13,6 +13,7 @@ enum {
 	BUSY_GATEWAY_POLLS = 32, /* under load HTTPS requests are looked at this often */
 	DRAIN_EMPTY_POLLS = 16,
 	DRAIN_MAX_POLLS = 4096,
+	WIDE_BUFFERS = 256, /* 4.7 MB: a hundred requests of 16 datagrams in flight, and a burst of replies */
 };
 
 /* Denormals cost a hundred cycles each and mean nothing to a model: flush them (FTZ, DAZ). */
@@ -148,4 +149,20 @@ void worker_init(struct worker *w, uint32_t index, struct shared *shared, struct
 	admission_init(&w->admission, clock_tsc());
 	stats->port = queue->port_number;
 	stats->queue = queue->index;
+}
+
+int worker_memory(struct worker *w, uint32_t wide_buffers)
+{
+	int rc = wide_init(&w->wide, wide_buffers ? wide_buffers : WIDE_BUFFERS);
+
+	rc = rc ? rc : segments_init(&w->segments, &w->wide);
+	if (rc)
+		worker_uninit(w);
+	return rc;
+}
+
+void worker_uninit(struct worker *w)
+{
+	segments_uninit(&w->segments);
+	wide_uninit(&w->wide);
 }

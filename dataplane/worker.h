@@ -16,6 +16,7 @@
 #include "model_slot.h"
 #include "port.h"
 #include "quiesce.h"
+#include "segments.h"
 #include "sessions.h"
 
 /* Where a worker's time comes from: the kernel, or a test. */
@@ -45,11 +46,21 @@ struct piece {
 	void *outs[MODEL_RUN_ROWS];
 };
 
+enum { WORKER_MAX_FRAMES = BURST_MAX * WIRE_MAX_SEGMENTS };
+
+/* Frames of replies behind their first, in buffers taken from the port: reply -> tx. */
+struct extra {
+	uint32_t n;
+	void *buffers[WORKER_MAX_FRAMES];
+	uint16_t bytes[WORKER_MAX_FRAMES];
+	uint8_t packet[WORKER_MAX_FRAMES]; /* whose, ascending */
+};
+
 /* tx's lists. */
 struct outgoing {
-	void *send[BURST_MAX], *back[BURST_MAX];
-	uint16_t bytes[BURST_MAX];
-	uint8_t order[BURST_MAX]; /* packet of send[i] */
+	void *send[WORKER_MAX_FRAMES], *back[BURST_MAX];
+	uint16_t bytes[WORKER_MAX_FRAMES];
+	uint8_t order[WORKER_MAX_FRAMES]; /* packet of send[i] */
 };
 
 struct worker {
@@ -72,6 +83,9 @@ struct worker {
 	uint32_t idle_polls;
 	uint32_t busy_polls;
 	struct piece piece; /* here, because the stack would be zeroed anew at each burst */
+	struct wide wide;         /* none: requests and replies of one datagram only */
+	struct segments segments;
+	struct extra extra;
 	struct outgoing out;
 	struct gateway_worker gateway;
 	struct admission admission;
@@ -82,6 +96,11 @@ struct worker {
 void worker_init(struct worker *w, uint32_t index, struct shared *shared, struct port_queue *queue,
 	struct stats_worker *stats, struct clock_source clock, uint32_t burst_max,
 	uint32_t slice_us, uint64_t tsc_hz);
+
+/* Take the memory of requests and replies larger than a datagram: `wide_buffers` of them, 0 = the default.
+ * Without this call they are refused. 0 or -ENOMEM; undo with worker_uninit(). Before the first poll. */
+int worker_memory(struct worker *w, uint32_t wide_buffers);
+void worker_uninit(struct worker *w);
 
 /* One iteration of the loop. True when it found packets. Worker thread. */
 bool worker_poll(struct worker *w);
@@ -121,4 +140,12 @@ static inline void worker_answer(struct worker *w, uint32_t packet, enum wire_st
 	r->retry_after_us = retry_after_us;
 	r->n_rows = 0;
 	w->burst.state[packet] = PKT_REPLY;
+}
+
+/* Where the rows of packet `i`'s reply are built; in front of them there is room for the header. */
+static inline uint8_t *worker_reply_rows(struct worker *w, uint32_t i)
+{
+	uint16_t out = w->burst.requests[i].out;
+
+	return mr_unlikely(out) ? wide_rows(&w->wide, out) : w->burst.reply[i] + WIRE_REPLY_BYTES;
 }

@@ -17,9 +17,9 @@
 enum { STATS_VERSION = 1 };
 
 /* What became of every datagram that a worker received. The balance, always:
- *   RX + GATEWAY = COMPLETED (authentic requests) + NEIGHBOUR (questions answered) + HANDED_OVER
- *        + each DROP_* except DROP_REPLY_TX
- * and COMPLETED = sum of the REPLY_* counters (replies the port took) + DROP_REPLY_TX.
+ *   RX + GATEWAY = COMPLETED (authentic requests) + HELD (segments that completed none)
+ *        + NEIGHBOUR (questions answered) + HANDED_OVER + each DROP_* except DROP_REPLY_TX
+ * and COMPLETED = sum of the REPLY_* counters (replies the port took whole) + DROP_REPLY_TX.
  * One list: symbol, name, help. */
 #define STATS_COUNTER_LIST(X)                                                                      \
 	X(RX, "rx_packets", "packets received from the port")                                      \
@@ -40,6 +40,7 @@ enum { STATS_VERSION = 1 };
 	X(REPLY_DEADLINE_EXCEEDED, "reply_deadline_exceeded", "replies: DEADLINE_EXCEEDED")        \
 	X(REPLY_NOT_LICENSED, "reply_not_licensed", "replies: NOT_LICENSED")                       \
 	X(REPLY_INTERNAL, "reply_internal", "replies: INTERNAL")                                   \
+	X(HELD, "segments_held", "segments of requests, kept until the others came")               \
 	X(NEIGHBOUR, "neighbour", "ARP, ND and ICMP echo answered")                                \
 	X(GATEWAY, "gateway_requests", "requests that came over HTTPS instead of the port")         \
 	X(HANDED_OVER, "handed_over", "packets handed to another worker")                          \
@@ -62,10 +63,13 @@ enum { STATS_VERSION = 1 };
 	X(DROP_FAILED_BUDGET, "drop_failed_budget", "dropped unopened: too many forgeries of this key id") \
 	X(DROP_AUTH, "drop_auth", "dropped: authentication tag does not match")                    \
 	X(DROP_SHOUTING, "drop_shouting", "dropped: over the plan, and RATE_LIMITED replies spent")  \
-	X(DROP_REPLY_TX, "drop_reply_tx", "replies lost: the transmit queue was full")             \
+	X(DROP_REPLY_TX, "drop_reply_tx", "replies lost: transmit queue full, or no buffer for their segments")             \
+	X(DROP_SEGMENT, "drop_segment", "dropped: segment that came before, or after the answer")  \
 	X(DROP_NEIGHBOUR, "drop_neighbour", "dropped: ARP, ND or ICMP that asks nothing of us")    \
 	X(DROP_OVERSIZE, "drop_oversize", "dropped: frame in several segments or over the MTU")    \
 	X(DROP_HANDOVER, "drop_handover", "dropped: the owner's hand-over ring was full")          \
+	X(SEGMENTS_EXPIRED, "segments_expired", "requests whose other segments never came")        \
+	X(SEGMENTS_EVICTED, "segments_evicted", "incomplete requests given up for want of room")   \
 	X(LIMIT_CONTENDED, "limit_contended", "limiter charges that lost every race (refused)")    \
 	X(LIMIT_CORRUPT, "limit_corrupt", "limiter slots with an impossible TAT, reset")           \
 	X(MODEL_SWAPS, "model_swaps", "model activations seen by this worker")                     \

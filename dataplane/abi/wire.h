@@ -120,9 +120,10 @@ enum wire_reason {
 	WIRE_REASON_DTYPE = 2,      /* dtype is not the model's first input's */
 	WIRE_REASON_ROWS = 3,       /* 0 rows, or more than the model's largest batch */
 	WIRE_REASON_SIZE = 4,       /* row bytes are not rows x the model's row size */
-	WIRE_REASON_SEGMENTS = 5,   /* segment fields out of range, or segments not offered */
-	WIRE_REASON_REPLY_SIZE = 6, /* the reply would not fit the largest payload */
+	WIRE_REASON_SEGMENTS = 5,   /* segment fields out of range, contradictory, or not offered */
+	WIRE_REASON_REPLY_SIZE = 6, /* the reply would not fit WIRE_MAX_SEGMENTS datagrams */
 	WIRE_REASON_NOT_FINITE = 7, /* an f32 input row holds NaN or Inf and the model refuses them */
+	WIRE_REASON_OTHER_TEXT = 8, /* the request id was used before, with another plaintext */
 };
 
 struct wire_reply {

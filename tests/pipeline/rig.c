@@ -43,6 +43,7 @@ static void worker_new(struct rig *r, uint32_t i)
 	memset(w, 0, sizeof(*w));
 	worker_init(w, i, &r->shared, &p->queue, r->all_stats[i], port_mem_clock(p), 32, 100,
 		2000000000ull);
+	assert_int_equal(worker_memory(w, RIG_WIDE_BUFFERS), 0);
 	r->ports[i] = p;
 	r->workers[i] = w;
 }
@@ -78,6 +79,7 @@ static void dataplane_drop(struct rig *r)
 	limits_view_close(r->shared.limits);
 	aead_uninit(&r->shared.aead);
 	for (uint32_t i = 0; i < r->n_workers; i++) {
+		worker_uninit(r->workers[i]);
 		free(r->workers[i]);
 		free(r->all_stats[i]);
 		free(r->ports[i]);
@@ -423,12 +425,13 @@ void rig_balance(struct rig *r)
 	for (int i = STATS_REPLY_RESULT; i <= STATS_REPLY_INTERNAL; i++)
 		replies += rig_count(r, (enum stats_counter)i);
 	assert_int_equal(rig_count(r, STATS_RX) + rig_count(r, STATS_GATEWAY),
-		rig_count(r, STATS_COMPLETED) +
+		rig_count(r, STATS_COMPLETED) + rig_count(r, STATS_HELD) +
 		rig_count(r, STATS_NEIGHBOUR) + rig_count(r, STATS_HANDED_OVER) + drops);
 	assert_int_equal(
 		rig_count(r, STATS_COMPLETED), replies + rig_count(r, STATS_DROP_REPLY_TX));
 	assert_int_equal(port_mem_unused(r->port) + r->port->n_sent + r->port->n_waiting,
 		PORT_MEM_FRAMES);
+	assert_int_equal(r->worker->wide.n_unused + r->worker->segments.open.n, RIG_WIDE_BUFFERS);
 }
 
 /* ---- for cmocka ---- */

@@ -14,12 +14,13 @@ enum {
 	RIG_PORT = 4433,
 	RIG_CLIENT_PORT = 50123,
 	RIG_CAPACITY = 64,
-	RIG_LANES = 1,
+	RIG_LANES = 2,
 	RIG_SLOTS = 8,
 	RIG_FRAME = PORT_MEM_ROOM,
 	RIG_IN = 4,  /* floats of one input row of the rig's models */
 	RIG_OUT = 3,
 	RIG_MAX_WORKERS = 2,
+	RIG_WIDE_BUFFERS = 16,
 };
 
 struct rig {
@@ -93,7 +94,8 @@ size_t rig_exchange(struct rig *r, const uint8_t *frame, size_t n, uint8_t *answ
  * genuine. */
 bool rig_open(struct rig_client *c, const uint8_t *frame, size_t n, struct rig_reply *out);
 
-/* Assert that the counters balance (abi/stats.h) and that no buffer is lost. */
+/* Assert that the counters balance (abi/stats.h) and that no buffer is lost, of the port or of large
+ * requests. */
 void rig_balance(struct rig *r);
 uint64_t rig_count(const struct rig *r, enum stats_counter c);
 

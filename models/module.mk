@@ -6,20 +6,23 @@ $(ONNX_GEN).c $(ONNX_GEN).h &: /usr/include/onnx/onnx.proto
 	@mkdir -p $(@D)
 	$(Q)protoc-c --c_out=$(BUILD)/gen/onnx -I/usr/include/onnx $<
 
-RUN_SRCS := $(addprefix models/run/,check.c check_tensor.c elementwise.c gather.c \
+RUN_SRCS := $(addprefix models/run/,check.c check_tensor.c conv_avx2.c conv_avx512.c \
+	conv_last.c conv_scalar.c pool_last.c elementwise.c gather.c \
 	kernel_avx2.c kernel_avx512.c kernel_native.c kernel_openblas.c kernel_scalar.c model.c \
 	movement.c product.c recurrent.c reduce.c run.c tensor.c window.c)
 RUN_LIBS := -lopenblas -lm
-COMPILE_SRCS := $(addprefix models/compile/,arena.c artifact.c compile.c fold.c ir.c lower.c \
+COMPILE_SRCS := $(addprefix models/compile/,arena.c artifact.c compile.c fold.c ir.c layout.c lower.c \
 	lower_index.c lower_math.c lower_nn.c lower_quant.c lower_shape.c onnx_read.c onnx_wire.c \
 	operators.c pack.c passes.c plan.c sign.c) $(ONNX_GEN).c
 COMPILE_LIBS := -lprotobuf-c -lcrypto
 
 CFLAGS_models/run := -O3
 CFLAGS_models/run/kernel_avx2.c := -mavx2 -mfma
+CFLAGS_models/run/conv_avx2.c := $(CFLAGS_models/run/kernel_avx2.c)
 # GCC 12's fake stack (detect_stack_use_after_return) aligns frames to 32 bytes: a spilled zmm faults.
 CFLAGS_models/run/kernel_avx512.c := -mavx512f -mavx512dq -mavx512vl -mfma \
 	$(if $(findstring address,$(SAN)),--param=asan-use-after-return=0)
+CFLAGS_models/run/conv_avx512.c := $(CFLAGS_models/run/kernel_avx512.c)
 
 PROGRAMS += millrace-model
 TOOL_SRCS := $(addprefix models/tool/,bench.c compile.c file.c inspect.c main.c npy.c run.c \

@@ -227,6 +227,8 @@ enum model_function {
 	MODEL_FN_RECURRENT,
 	MODEL_FN_TREES,
 	MODEL_FN_LAYER_NORM,
+	MODEL_FN_CONV_LAST, /* the fast forms: channels last, packed weights */
+	MODEL_FN_POOL_LAST,
 	MODEL_FN_END,
 };
 

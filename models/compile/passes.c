@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The passes: fold per-channel factors into convolutions, form dense layers, choose the fast forms
- * of activations and softmax, fuse bias and activation, drop dead code. Each is one function;
- * passes_run() at the end lists them in order. (Identities never become nodes; constants fold while
- * reading.)
+ * The passes (layout.c has one more): fold per-channel factors into convolutions, form dense
+ * layers, choose the fast forms of activations and softmax, fuse bias and activation, drop dead
+ * code. Each is one function; passes_run() at the end lists them in order. (Identities never become
+ * nodes; constants fold while reading.)
  */
 #include <errno.h>
 #include <string.h>
 
 #include "models/compile/passes.h"
 
-/* Uses of every value, graph outputs included; the table is the arena's. */
-static uint32_t *count_uses(struct ir_graph *g)
+uint32_t *count_uses(struct ir_graph *g)
 {
 	uint32_t *uses = arena_alloc(g->arena, (size_t)g->n_values + 1, sizeof(*uses));
 
@@ -118,7 +117,8 @@ static bool is_fusable_conv(const struct ir_graph *g, const struct ir_node *c)
 }
 
 /* `into` now also does the work of `n`, which goes: its output is the layer's. */
-static void absorb(const struct ir_graph *g, int32_t *producer, struct ir_node *into, struct ir_node *n)
+static void absorb(
+	const struct ir_graph *g, int32_t *producer, struct ir_node *into, struct ir_node *n)
 {
 	into->out[0] = n->out[0];
 	producer[n->out[0]] = (int32_t)(into - g->nodes);
@@ -341,6 +341,7 @@ int passes_run(struct ir_graph *g, struct error *err)
 		pass_fold_into_conv,
 		pass_form_dense,
 		pass_choose_kernels,
+		pass_channels_last,
 		pass_fuse_bias,
 		pass_fuse_activation,
 		pass_drop_dead,

@@ -79,6 +79,8 @@ static uint64_t tensor_flops(const struct tensor_op *t)
 		return 2 * out * t->in[0].dims[t->in[0].rank - 1];
 	if (t->function == MODEL_FN_CONV)
 		return 2 * out * tensor_span(&t->in[1], 1, t->in[1].rank);
+	if (t->function == MODEL_FN_CONV_LAST) /* [groups][panels][floats][16], or [floats][C] */
+		return 2 * out * t->in[1].dims[t->in[1].rank == 4 ? 2 : 0];
 	return 0;
 }
 

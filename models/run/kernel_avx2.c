@@ -2,6 +2,7 @@
  * AVX2 + FMA kernels: the same tiles as kernel_avx512.c with a panel held in two registers. Sixteen
  * registers allow 6 rows x 1 panel, 3 x 2 or 1 x 4.
  */
+#include "models/run/conv.h"
 #include "models/run/kernels.h"
 
 #ifdef __AVX2__ /* fuzzers build without: they use the scalar reference */
@@ -348,6 +349,7 @@ static const struct kernels avx2 = {
 		},
 	.unary = unary,
 	.softmax = softmax,
+	.conv = &conv_avx2,
 };
 
 const struct kernels *kernels_avx2(void)

@@ -8,6 +8,7 @@
  *   ...                                     panels outside, rows inside: a weight panel is read
  *   row r+7  [acc]    [acc]  [acc]          from memory once and from L2 for every further tile
  */
+#include "models/run/conv.h"
 #include "models/run/kernels.h"
 
 #ifdef __AVX512F__ /* fuzzers build without: they use the scalar reference */
@@ -445,6 +446,7 @@ static const struct kernels avx512 = {
 		},
 	.unary = unary,
 	.softmax = softmax,
+	.conv = &conv_avx512,
 };
 
 const struct kernels *kernels_avx512(void)

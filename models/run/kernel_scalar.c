@@ -3,6 +3,7 @@
  */
 #include <math.h>
 
+#include "models/run/conv.h"
 #include "models/run/kernels.h"
 
 bool dense_weight_bytes(uint32_t layout, uint64_t in, uint64_t out, uint64_t *bytes)
@@ -139,4 +140,5 @@ const struct kernels kernels_scalar = {
 		},
 	.unary = unary,
 	.softmax = softmax,
+	.conv = &conv_scalar,
 };

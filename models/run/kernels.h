@@ -35,6 +35,7 @@ struct kernels {
 	void (*unary)(struct activation act, float *y, const float *x, size_t n);
 	/* Softmax over each of `rows` contiguous vectors of n; y == x is allowed. */
 	void (*softmax)(float *y, const float *x, size_t rows, size_t n);
+	const struct conv_kernels *conv; /* models/run/conv.h; NULL: kernels_native()'s */
 };
 
 /* Reference: double sums, libm. Takes every layout. */

@@ -165,15 +165,6 @@ static struct tensor_args tensor_operands(const struct run *r, const struct step
 	return a;
 }
 
-static void next_row(const struct tensor_op *op, struct tensor_args *a)
-{
-	for (uint32_t k = 0; k < op->n_in; k++)
-		if (a->in_stride[k])
-			a->in[k] = (const uint8_t *)a->in[k] + a->in_stride[k];
-	for (uint32_t k = 0; k < op->n_out; k++)
-		a->out[k] = (uint8_t *)a->out[k] + a->out_stride[k];
-}
-
 static void run_tensor(const struct run *r, const struct step *s, size_t from, size_t n)
 {
 	const struct tensor_op *op = &s->tensor->op;
@@ -184,7 +175,7 @@ static void run_tensor(const struct run *r, const struct step *s, size_t from, s
 		f->run_rows(op, &a, n);
 		return;
 	}
-	for (size_t row = 0; row < n; row++, next_row(op, &a))
+	for (size_t row = 0; row < n; row++, tensor_next_row(op, &a))
 		f->run(op, &a);
 }
 

@@ -35,6 +35,8 @@ static const struct tensor_function functions[MODEL_FN_END] = {
 	[MODEL_FN_TOPK] = {"topk", topk_infer, topk_run, 1, 1},
 	[MODEL_FN_RECURRENT] = {"recurrent", recurrent_infer, recurrent_run, 3, 8},
 	[MODEL_FN_LAYER_NORM] = {"layer-norm", layer_norm_infer, layer_norm_run, 2, 3},
+	[MODEL_FN_CONV_LAST] = {"conv-last", conv_last_infer, conv_last_run, 2, 4, conv_last_rows},
+	[MODEL_FN_POOL_LAST] = {"pool-last", pool_last_infer, pool_last_run, 1, 1, pool_last_rows},
 };
 
 const struct tensor_function *tensor_function_at(uint32_t function)
@@ -113,6 +115,15 @@ int tensor_infer(struct tensor_op *op, struct error *err)
 	op->scratch_bytes =
 		(op->scratch_bytes + MODEL_FILE_ALIGN - 1) & ~(uint64_t)(MODEL_FILE_ALIGN - 1);
 	return rc;
+}
+
+void tensor_next_row(const struct tensor_op *op, struct tensor_args *a)
+{
+	for (uint32_t k = 0; k < op->n_in; k++)
+		if (a->in_stride[k])
+			a->in[k] = (const uint8_t *)a->in[k] + a->in_stride[k];
+	for (uint32_t k = 0; k < op->n_out; k++)
+		a->out[k] = (uint8_t *)a->out[k] + a->out_stride[k];
 }
 
 /* ---- shapes ---- */

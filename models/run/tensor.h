@@ -24,6 +24,12 @@
  *               i[10+a] pad after; inputs X, W, optional bias
  *   POOL        i[0] enum tensor_pool, i[1..12] as CONV, i[13+a] kernel, i[16] ceil mode,
  *               i[17] p of LP, i[18] column-major indices
+ *   CONV_LAST   channels last, X [N][spatial..][C], weights packed: i[0..12] as CONV, i[13+a]
+ *               kernel, i[16] filters M, i[17] enum model_activation, f[0], f[1] its parameters;
+ *               inputs X, W, optional bias, optional summand of the output's shape. W is
+ *               [groups][M/groups/16][kernel x C/groups][16], a depthwise one (groups = C = M > 1)
+ *               [kernel][C]; bias [groups][M/groups]; padded with anything to 16 filters a group
+ *   POOL_LAST   channels last: i[0..16] as POOL, MAX and AVERAGE only, one output
  *   SOFTMAX     i[0] axis
  *   GATHER      i[0] axis; GATHER_ELEMENTS i[0] axis; GATHER_ND i[0] batch dimensions
  *   SCATTER_*   i[0] axis, i[1] enum tensor_scatter
@@ -185,6 +191,9 @@ int tensor_infer(struct tensor_op *op, struct error *err);
 int tensor_refuse(const struct tensor_op *op, struct error *err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* The operands of the row after `a`'s. */
+void tensor_next_row(const struct tensor_op *op, struct tensor_args *a);
+
 /* ---- shapes ---- */
 
 uint64_t tensor_elements(const struct tensor *t);
@@ -264,6 +273,12 @@ int conv_infer(struct tensor_op *op, struct error *err);
 void conv_run(const struct tensor_op *op, const struct tensor_args *a);
 int pool_infer(struct tensor_op *op, struct error *err);
 void pool_run(const struct tensor_op *op, const struct tensor_args *a);
+int conv_last_infer(struct tensor_op *op, struct error *err);
+void conv_last_run(const struct tensor_op *op, const struct tensor_args *a);
+void conv_last_rows(const struct tensor_op *op, const struct tensor_args *a, size_t rows);
+int pool_last_infer(struct tensor_op *op, struct error *err);
+void pool_last_run(const struct tensor_op *op, const struct tensor_args *a);
+void pool_last_rows(const struct tensor_op *op, const struct tensor_args *a, size_t rows);
 int softmax_infer(struct tensor_op *op, struct error *err);
 void softmax_run(const struct tensor_op *op, const struct tensor_args *a);
 int gather_infer(struct tensor_op *op, struct error *err);

@@ -6,24 +6,17 @@
 #include <math.h>
 #include <string.h>
 
-#include "models/run/tensor.h"
+#include "models/run/window.h"
 
-enum { PANEL = MODEL_FILE_PANEL, SPATIAL = 3, WINDOW_LIMIT = 1 << 20 };
-
-/* Always three axes; missing ones in front are 1 wide. */
-struct window {
-	size_t in[SPATIAL], out[SPATIAL], kernel[SPATIAL];
-	int64_t stride[SPATIAL], dilation[SPATIAL], pad[SPATIAL];
-	size_t in_elements, out_elements, kernel_elements;
-};
+enum { PANEL = MODEL_FILE_PANEL };
 
 static size_t product3(const size_t *n)
 {
 	return n[0] * n[1] * n[2];
 }
 
-/* Read axis a's geometry from the attributes into place; X, output and kernel sizes are known. */
-static void window_init(struct window *w, const struct tensor_op *op, const uint32_t *kernel)
+void window_init(
+	struct window *w, const struct tensor_op *op, const uint32_t *kernel, uint32_t first)
 {
 	const struct tensor *x = &op->in[0], *y = &op->out[0];
 	const uint32_t spatial = x->rank - 2;
@@ -31,27 +24,29 @@ static void window_init(struct window *w, const struct tensor_op *op, const uint
 	for (uint32_t d = 0; d < SPATIAL; d++) {
 		w->in[d] = w->out[d] = w->kernel[d] = 1;
 		w->stride[d] = w->dilation[d] = 1;
-		w->pad[d] = 0;
+		w->pad[d] = w->pad_after[d] = 0;
 	}
 	for (uint32_t a = 0; a < spatial; a++) {
 		uint32_t d = SPATIAL - spatial + a;
 
-		w->in[d] = x->dims[2 + a];
-		w->out[d] = y->dims[2 + a];
+		w->in[d] = x->dims[first + a];
+		w->out[d] = y->dims[first + a];
 		w->kernel[d] = kernel[a];
 		w->stride[d] = op->i[1 + a];
 		w->dilation[d] = op->i[4 + a];
 		w->pad[d] = op->i[7 + a];
+		w->pad_after[d] = op->i[10 + a];
 	}
 	w->in_elements = product3(w->in);
 	w->out_elements = product3(w->out);
 	w->kernel_elements = product3(w->kernel);
 }
 
-/* Output positions along axis a; 0 when the window does not fit. */
-static int64_t window_count(const struct tensor_op *op, uint32_t a, int64_t kernel, bool ceil_mode)
+/* Output positions of `in` inputs along axis a; 0 when the window does not fit. */
+static int64_t window_count(
+	const struct tensor_op *op, uint32_t a, int64_t in, int64_t kernel, bool ceil_mode)
 {
-	int64_t in = op->in[0].dims[2 + a], stride = op->i[1 + a], before = op->i[7 + a];
+	int64_t stride = op->i[1 + a], before = op->i[7 + a];
 	int64_t room = in + before + op->i[10 + a] - (kernel - 1) * op->i[4 + a] - 1, n;
 
 	if (room < 0)
@@ -63,25 +58,39 @@ static int64_t window_count(const struct tensor_op *op, uint32_t a, int64_t kern
 	return n;
 }
 
-static int window_infer(
-	struct tensor_op *op, const uint32_t *kernel, bool ceil_mode, struct error *err)
+int window_infer(struct tensor_op *op, const uint32_t *kernel, uint32_t first, bool ceil_mode,
+	struct error *err)
 {
-	struct tensor *out = &op->out[0];
-
 	for (uint32_t a = 0; a + 2 < op->in[0].rank; a++) {
-		int64_t n;
+		int64_t n = 0;
 
 		for (uint32_t k = 0; k < 4; k++)
 			if (op->i[1 + 3 * k + a] < (k < 2 ? 1 : 0) ||
 				op->i[1 + 3 * k + a] > WINDOW_LIMIT)
 				return tensor_refuse(op, err, "attribute %u of axis %u is %ld", k,
 					a, op->i[1 + 3 * k + a]);
-		n = kernel[a] <= WINDOW_LIMIT ? window_count(op, a, kernel[a], ceil_mode) : 0;
+		if (kernel[a] <= WINDOW_LIMIT)
+			n = window_count(op, a, op->in[0].dims[first + a], kernel[a], ceil_mode);
 		if (n < 1 || n > MODEL_FILE_MAX_ROW_ELEMENTS)
 			return tensor_refuse(op, err, "no window of %u fits axis %u", kernel[a], a);
-		out->dims[2 + a] = (uint32_t)n;
+		op->out[0].dims[first + a] = (uint32_t)n;
 	}
 	return 0;
+}
+
+struct reach window_reach(const struct window *w, uint32_t axis, size_t output)
+{
+	struct reach r = {.step = w->dilation[axis]};
+	int64_t end;
+
+	r.from = (int64_t)output * w->stride[axis] - w->pad[axis];
+	r.to = r.from + ((int64_t)w->kernel[axis] - 1) * r.step + 1;
+	end = (int64_t)w->in[axis] + w->pad_after[axis];
+	r.padded = ((r.to < end ? r.to : end) - r.from + r.step - 1) / r.step;
+	if (r.from < 0)
+		r.from += (-r.from + r.step - 1) / r.step * r.step;
+	r.to = r.to < (int64_t)w->in[axis] ? r.to : (int64_t)w->in[axis];
+	return r;
 }
 
 /* ---- convolution ---- */
@@ -113,7 +122,7 @@ int conv_infer(struct tensor_op *op, struct error *err)
 	if (rc)
 		return rc;
 	op->out[0] = (struct tensor){WIRE_F32, op->in[0].rank, {op->in[0].dims[0], w->dims[0]}};
-	rc = window_infer(op, &w->dims[2], false, err);
+	rc = window_infer(op, &w->dims[2], 2, false, err);
 	if (rc)
 		return rc;
 	positions = 1;
@@ -180,7 +189,7 @@ void conv_run(const struct tensor_op *op, const struct tensor_args *a)
 	struct window w;
 	size_t depth;
 
-	window_init(&w, op, &f->dims[2]);
+	window_init(&w, op, &f->dims[2], 2);
 	depth = channels * w.kernel_elements;
 	for (size_t g = 0; g < x->dims[0] * groups; g++) {
 		const float *in = (const float *)a->in[0] + g * channels * w.in_elements;
@@ -222,32 +231,12 @@ int pool_infer(struct tensor_op *op, struct error *err)
 		kernel[a] = (uint32_t)op->i[13 + a];
 	}
 	op->out[0] = (struct tensor){WIRE_F32, x->rank, {x->dims[0], x->dims[1]}};
-	rc = window_infer(op, kernel, op->i[16], err);
+	rc = window_infer(op, kernel, 2, op->i[16], err);
 	op->out[1] = op->out[0];
 	op->out[1].dtype = WIRE_I64;
 	if (op->n_out < 2)
 		op->out[1] = (struct tensor){0};
 	return rc;
-}
-
-/* Input range [from, to) of one output position along axis d, and its padded size. */
-struct reach {
-	int64_t from, to, step, padded;
-};
-
-static struct reach reach_of(const struct window *w, uint32_t d, size_t o, int64_t pad_after)
-{
-	struct reach r = {.step = w->dilation[d]};
-	int64_t end;
-
-	r.from = (int64_t)o * w->stride[d] - w->pad[d];
-	r.to = r.from + ((int64_t)w->kernel[d] - 1) * r.step + 1;
-	end = (int64_t)w->in[d] + pad_after;
-	r.padded = ((r.to < end ? r.to : end) - r.from + r.step - 1) / r.step;
-	if (r.from < 0)
-		r.from += (-r.from + r.step - 1) / r.step * r.step;
-	r.to = r.to < (int64_t)w->in[d] ? r.to : (int64_t)w->in[d];
-	return r;
 }
 
 static double pool_step(int64_t fn, double acc, double x, int64_t p)
@@ -298,7 +287,6 @@ static int64_t pool_index(const struct window *w, size_t at, bool column_major)
 static void pool_channel(const struct tensor_op *op, const struct window *w, const float *x,
 	float *to, int64_t *index, int64_t base)
 {
-	const uint32_t skip = SPATIAL + 2 - op->in[0].rank;
 	struct reach r[SPATIAL];
 
 	for (size_t o = 0; o < w->out_elements; o++) {
@@ -307,7 +295,7 @@ static void pool_channel(const struct tensor_op *op, const struct window *w, con
 		size_t best = 0;
 
 		for (uint32_t d = 0; d < SPATIAL; d++)
-			r[d] = reach_of(w, d, at[d], d < skip ? 0 : op->i[10 + d - skip]);
+			r[d] = window_reach(w, d, at[d]);
 		to[o] = pool_window(op, w, x, r, &best);
 		if (index)
 			index[o] = base + pool_index(w, best, op->i[18]);
@@ -320,7 +308,7 @@ void pool_run(const struct tensor_op *op, const struct tensor_args *a)
 	uint32_t kernel[SPATIAL] = {(uint32_t)op->i[13], (uint32_t)op->i[14], (uint32_t)op->i[15]};
 	struct window w;
 
-	window_init(&w, op, kernel);
+	window_init(&w, op, kernel, 2);
 	for (size_t c = 0; c < channels; c++)
 		pool_channel(op, &w, (const float *)a->in[0] + c * w.in_elements,
 			(float *)a->out[0] + c * w.out_elements,

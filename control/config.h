@@ -35,7 +35,10 @@ struct config {
 		const char *huge_pages; /* required | preferred | off */
 		uint32_t sessions, lanes;
 		const char *backend;
-		uint32_t slice_us;
+		uint32_t slice_us, queue_us;
+		const char *poll; /* busy | adaptive */
+		int32_t *engine_cores;
+		uint32_t engine_cores_count;
 		bool refuse_not_finite;
 		uint32_t hang_ms;
 		bool attach;

@@ -273,26 +273,41 @@ static int at(const struct doc *d, const char *path, const char *what, const cha
 		value);
 }
 
+/* CPUs that have been given to a worker or an engine, and those there are. */
+struct cpus {
+	bool used[CPU_SETSIZE];
+	cpu_set_t online;
+};
+
+static int take_core(struct cpus *c, int32_t core, const struct doc *d, const char *path,
+	struct error *err)
+{
+	if (core < 0 || core >= CPU_SETSIZE || !CPU_ISSET(core, &c->online))
+		return at(d, path, "no such CPU here (see nproc, lscpu)", "", err);
+	if (c->used[core])
+		return at(d, path, "this CPU already has a worker or an engine", "", err);
+	c->used[core] = true;
+	return 0;
+}
+
 static int check_cores(const struct config *c, const struct doc *d, struct error *err)
 {
-	bool used[4096] = {0};
-	cpu_set_t online;
+	struct cpus cpus = {0};
+	char path[DOC_PATH_BYTES];
+	int rc = 0;
 
-	if (sched_getaffinity(0, sizeof(online), &online) < 0)
-		CPU_ZERO(&online);
+	if (sched_getaffinity(0, sizeof(cpus.online), &cpus.online) < 0)
+		CPU_ZERO(&cpus.online);
 	for (uint32_t p = 0; p < c->ports_count; p++)
-		for (uint32_t i = 0; i < c->ports[p].cores_count; i++) {
-			int32_t core = c->ports[p].cores[i];
-			char path[DOC_PATH_BYTES];
-
+		for (uint32_t i = 0; !rc && i < c->ports[p].cores_count; i++) {
 			snprintf(path, sizeof(path), "ports[%u].cores[%u]", p, i);
-			if (core < 0 || core >= CPU_SETSIZE || !CPU_ISSET(core, &online))
-				return at(d, path, "no such CPU here (see nproc, lscpu)", "", err);
-			if (used[core])
-				return at(d, path, "this CPU already has a worker", "", err);
-			used[core] = true;
+			rc = take_core(&cpus, c->ports[p].cores[i], d, path, err);
 		}
-	return 0;
+	for (uint32_t i = 0; !rc && i < c->dataplane.engine_cores_count; i++) {
+		snprintf(path, sizeof(path), "dataplane.engine_cores[%u]", i);
+		rc = take_core(&cpus, c->dataplane.engine_cores[i], d, path, err);
+	}
+	return rc;
 }
 
 static int check_address(const struct config *c, const struct doc *d, uint32_t p, struct error *err)

@@ -101,6 +101,11 @@ int config_to_dataplane(const struct config *c, bool limits_fallback, struct dp_
 	out->lanes = c->dataplane.lanes;
 	out->backend = backend_of(c->dataplane.backend);
 	out->slice_us = c->dataplane.slice_us;
+	out->queue_us = c->dataplane.queue_us;
+	out->poll = strcmp(c->dataplane.poll, "adaptive") ? DP_POLL_BUSY : DP_POLL_ADAPTIVE;
+	out->n_engines = c->dataplane.engine_cores_count;
+	for (uint32_t i = 0; i < out->n_engines; i++)
+		out->engine_cores[i] = (uint32_t)c->dataplane.engine_cores[i];
 	out->refuse_not_finite = c->dataplane.refuse_not_finite;
 	out->limits_fallback = limits_fallback;
 	out->log_level = config_log_level(c);

@@ -8,6 +8,7 @@
 
 #include <openssl/crypto.h>
 
+#include "abi/limits.h"
 #include "control/audit.h"
 #include "control/ctl_commands.h"
 #include "control/dp_link.h"
@@ -259,6 +260,19 @@ static int run_subscriber_remove(struct ctl_request *rq, json_t **result, struct
 	return rc ? rc : done(result, json_object(), err);
 }
 
+/* A whole number from min to max; `fallback` where it is not given. */
+static int whole_arg(struct ctl_request *rq, const char *name, uint32_t min, uint32_t max,
+	uint32_t fallback, uint32_t *out, struct error *err)
+{
+	const json_t *v = json_object_get(rq->args, name);
+	double d = v ? json_number_value(v) : fallback;
+
+	if (!(d >= min && d <= max) || d != (double)(uint32_t)d)
+		return error_set(err, -EINVAL, "\"%s\" must be a whole number from %u to %u", name, min, max);
+	*out = (uint32_t)d;
+	return 0;
+}
+
 static int run_plan_set(struct ctl_request *rq, json_t **result, struct error *err)
 {
 	struct plan p = {.rate = json_number_value(json_object_get(rq->args, "rate")),
@@ -266,6 +280,10 @@ static int run_plan_set(struct ctl_request *rq, json_t **result, struct error *e
 	const char *name = text_arg(rq, "name");
 	int rc = join_names(p.models, sizeof(p.models), json_object_get(rq->args, "models"), err);
 
+	if (rc == 0)
+		rc = whole_arg(rq, "weight", 1, LIMIT_WEIGHT_MAX, 1, &p.weight, err);
+	if (rc == 0)
+		rc = whole_arg(rq, "concurrent", 0, LIMIT_CONCURRENT_MAX, 0, &p.concurrent, err);
 	if (rc == 0 && snprintf(p.name, sizeof(p.name), "%s", name) >= (int)sizeof(p.name))
 		rc = error_set(err, -EINVAL, "\"name\": longer than %zu bytes", sizeof(p.name) - 1);
 	if (rc == 0)
@@ -343,7 +361,8 @@ static const struct ctl_command commands[] = {
 		run_subscriber_set, "change limits or suspend; effective at once"},
 	{"plan.set", CTL_OPERATOR, true,
 		{{"name", CTL_TEXT, true}, {"rate", CTL_NUMBER, true}, {"burst", CTL_NUMBER, true},
-			{"models", CTL_LIST, false}},
+			{"models", CTL_LIST, false}, {"weight", CTL_NUMBER, false},
+			{"concurrent", CTL_NUMBER, false}},
 		run_plan_set, "create or change a plan; its subscribers follow at once"},
 	{"plan.remove", CTL_OPERATOR, true, {{"name", CTL_TEXT, true}}, run_plan_remove,
 		"remove a plan nobody is on"},

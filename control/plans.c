@@ -60,6 +60,8 @@ static int load_plan(struct sqlite3_stmt *st, void *arg)
 		p->rate = sqlite3_column_double(st, 1);
 		p->burst = sqlite3_column_double(st, 2);
 		store_text(st, 3, p->models, sizeof(p->models));
+		p->weight = (uint32_t)sqlite3_column_int64(st, 4);
+		p->concurrent = (uint32_t)sqlite3_column_int64(st, 5);
 		return 0;
 	}
 	return -ENOSPC;
@@ -68,7 +70,7 @@ static int load_plan(struct sqlite3_stmt *st, void *arg)
 int plans_load(struct control *ctl, struct error *err)
 {
 	return store_query(ctl->store, err, load_plan, ctl->subscribers,
-		"SELECT name, rate, burst, models FROM plan ORDER BY name", "");
+		"SELECT name, rate, burst, models, weight, concurrent FROM plan ORDER BY name", "");
 }
 
 static int compare(const void *a, const void *b)
@@ -97,6 +99,9 @@ static int check_plan(struct control *ctl, const struct plan *p, struct error *e
 	uint64_t mask;
 	int rc = name_check("plan", p->name, err);
 
+	if (!rc && (p->weight > LIMIT_WEIGHT_MAX || p->concurrent > LIMIT_CONCURRENT_MAX))
+		rc = error_set(err, -EINVAL, "weight must be 1 to %d, concurrent 0 to %d",
+			LIMIT_WEIGHT_MAX, LIMIT_CONCURRENT_MAX);
 	if (!rc)
 		rc = limits_valid(p->rate, p->burst, err);
 	if (!rc)
@@ -124,9 +129,10 @@ int plans_set(struct control *ctl, const struct plan *p, bool dry_run, struct er
 		rc = error_set(err, -ENOSPC, "there are %d plans, the most there may be", MAX_PLANS);
 	if (rc || dry_run)
 		return rc;
-	rc = store_run(ctl->store, err, "INSERT INTO plan (name, rate, burst, models) VALUES "
-		"(?1, ?2, ?3, ?4) ON CONFLICT (name) DO UPDATE SET rate = ?2, burst = ?3, models = ?4",
-		"sdds", p->name, p->rate, p->burst, p->models);
+	rc = store_run(ctl->store, err, "INSERT INTO plan (name, rate, burst, models, weight, "
+		"concurrent) VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (name) DO UPDATE SET rate = ?2, "
+		"burst = ?3, models = ?4, weight = ?5, concurrent = ?6", "sddsii", p->name, p->rate,
+		p->burst, p->models, (int64_t)p->weight, (int64_t)p->concurrent);
 	if (rc)
 		return rc;
 	*at = *p;

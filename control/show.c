@@ -124,16 +124,33 @@ json_t *show_model(const struct model_entry *m)
 	return o;
 }
 
+struct model_list {
+	struct control *ctl;
+	json_t *list;
+};
+
 static int add_model(const struct model_entry *m, void *arg)
 {
-	return json_array_append_new(arg, show_model(m));
+	static const char *const slots[] = {"next", "current", "previous"};
+	struct model_list *l = arg;
+	json_t *o = show_model(m);
+
+	for (int i = 0; i < 3; i++) {
+		json_t *v = json_object_get(o, slots[i]);
+
+		if (json_is_object(v))
+			json_object_set_new(v, "run_ns", show_cost(l->ctl, m->index,
+				(uint64_t)json_integer_value(json_object_get(v, "number"))));
+	}
+	return json_array_append_new(l->list, o);
 }
 
 json_t *show_models(struct control *ctl)
 {
 	json_t *list = json_array();
+	struct model_list l = {ctl, list};
 
-	models_each(ctl, add_model, list);
+	models_each(ctl, add_model, &l);
 	return json_pack("{s:o}", "models", list);
 }
 
@@ -177,6 +194,8 @@ json_t *show_plan(const struct plan *p)
 	json_object_set_new(o, "rate", json_real(p->rate));
 	json_object_set_new(o, "burst", json_real(p->burst));
 	json_object_set_new(o, "models", name_list(p->models));
+	json_object_set_new(o, "weight", number(p->weight ? p->weight : 1));
+	json_object_set_new(o, "concurrent", number(p->concurrent));
 	return o;
 }
 

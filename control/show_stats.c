@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/histogram.h"
+#include "control/attach.h"
 #include "control/dp_link.h"
 #include "control/ip_text.h"
 #include "control/limits_table.h"
@@ -216,4 +217,26 @@ json_t *show_top(struct control *ctl)
 	free(sum);
 	free(s);
 	return o;
+}
+
+static const struct stats_cost *find_cost(const struct stats_region *s, uint32_t index, uint64_t number)
+{
+	for (int i = 0; s && index < DP_MAX_MODELS && i < STATS_COST_SLOTS; i++) {
+		const struct stats_cost *c = &s->costs[index][i];
+
+		if (number && __atomic_load_n(&c->number, __ATOMIC_ACQUIRE) == number)
+			return c;
+	}
+	return NULL;
+}
+
+json_t *show_cost(struct control *ctl, uint32_t model_index, uint64_t number)
+{
+	const struct stats_cost *c = find_cost(dp_link_live(ctl), model_index, number);
+	json_t *list = c ? json_array() : json_null();
+
+	for (int i = 0; c && i < 8; i++)
+		json_array_append_new(list, json_pack("[i, I]", 1 << i,
+			(json_int_t)__atomic_load_n(&c->run_ns[i], __ATOMIC_RELAXED)));
+	return list;
 }

@@ -36,6 +36,8 @@ static const char *const migrations[] = {
 	" id INTEGER NOT NULL UNIQUE, live_path TEXT NOT NULL DEFAULT '',"
 	" live_artifact BLOB) STRICT;"
 	"CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;",
+	"ALTER TABLE plan ADD COLUMN weight INTEGER NOT NULL DEFAULT 1;"
+	"ALTER TABLE plan ADD COLUMN concurrent INTEGER NOT NULL DEFAULT 0;",
 };
 enum { SCHEMA_VERSION = sizeof(migrations) / sizeof(migrations[0]) };
 

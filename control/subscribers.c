@@ -74,6 +74,17 @@ static uint64_t known_mask(struct control *ctl, const char *names)
 	return mask;
 }
 
+/* The plan's weight and cap as limit_slot.flags has them. */
+static uint32_t plan_flags(struct subscribers *s, const struct member *m)
+{
+	const struct plan *p = plan_find(s, m->plan);
+
+	if (!p)
+		return 0;
+	return (p->weight > 1 ? p->weight : 0) << LIMIT_WEIGHT_SHIFT |
+	       p->concurrent << LIMIT_CONCURRENT_SHIFT;
+}
+
 void member_apply(struct control *ctl, uint32_t index)
 {
 	struct member *m = &ctl->subscribers->all[index];
@@ -86,6 +97,7 @@ void member_apply(struct control *ctl, uint32_t index)
 	if (!slot)
 		return;
 	member_effective(ctl->subscribers, m, &plan.rate_per_s, &burst, &models);
+	plan.flags |= plan_flags(ctl->subscribers, m);
 	plan.burst_units = (uint64_t)burst;
 	plan.model_mask = known_mask(ctl, models);
 	if (!limits_intact(slot, &plan) && limits_set(slot, &plan, clock_now_ns(), &err))

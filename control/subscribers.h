@@ -13,6 +13,8 @@ struct plan {
 	double rate;  /* limiter units a second, 0.001 .. 1e9 */
 	double burst; /* units, >= 1 */
 	char models[1024]; /* comma-separated names, empty = all */
+	uint32_t weight;     /* share of a worker's core under overload, 1..LIMIT_WEIGHT_MAX; 0 = 1 */
+	uint32_t concurrent; /* requests that may wait or run at once, 0 = any number */
 };
 
 struct subscriber {

@@ -81,26 +81,27 @@ static int check_port(const struct dp_port_config *p, uint32_t i, struct error *
 	return 0;
 }
 
+static int take_core(bool used[MAX_CPU], uint32_t cpu, struct error *err)
+{
+	if (cpu >= MAX_CPU)
+		return refuse(err, "CPU %u of a worker or an engine", cpu);
+	if (used[cpu])
+		return refuse(err, "CPU %u has two workers or engines; each needs one of its own", cpu);
+	used[cpu] = true;
+	return 0;
+}
+
 static int check_cores(const struct dp_config *c, struct error *err)
 {
 	bool used[MAX_CPU] = {false};
+	int rc = 0;
 
-	for (uint32_t i = 0; i < c->n_ports; i++) {
-		for (uint32_t q = 0; q < c->ports[i].queues; q++) {
-			uint32_t cpu = c->ports[i].cores[q];
-
-			if (cpu >= MAX_CPU)
-				return refuse(err, "port %s queue %u: CPU %u", c->ports[i].device,
-					q, cpu);
-			if (used[cpu])
-				return refuse(err,
-					"CPU %u has two workers; each polls and needs one of "
-					"its own",
-					cpu);
-			used[cpu] = true;
-		}
-	}
-	return 0;
+	for (uint32_t i = 0; i < c->n_ports; i++)
+		for (uint32_t q = 0; !rc && q < c->ports[i].queues; q++)
+			rc = take_core(used, c->ports[i].cores[q], err);
+	for (uint32_t i = 0; !rc && i < c->n_engines; i++)
+		rc = take_core(used, c->engine_cores[i], err);
+	return rc;
 }
 
 static int check_fields(const struct dp_config *c, struct error *err)
@@ -120,6 +121,12 @@ static int check_fields(const struct dp_config *c, struct error *err)
 		return refuse(err, "%u packet buffers, 4096..%u are possible", c->mbufs, 1u << 20);
 	if (c->lanes < 1 || c->lanes > WIRE_MAX_LANES)
 		return refuse(err, "%u lanes, 1..%d are possible", c->lanes, WIRE_MAX_LANES);
+	if (c->queue_us > DP_QUEUE_US_MAX)
+		return refuse(err, "a queue of %u us, %d are the most", c->queue_us, DP_QUEUE_US_MAX);
+	if (c->poll > DP_POLL_ADAPTIVE)
+		return refuse(err, "unknown way to poll %u", c->poll);
+	if (c->n_engines > DP_MAX_ENGINES)
+		return refuse(err, "%u engine cores, %d are possible", c->n_engines, DP_MAX_ENGINES);
 	if (c->backend > DP_BACKEND_SCALAR)
 		return refuse(err, "unknown engine backend %u", c->backend);
 	return 0;

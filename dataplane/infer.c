@@ -7,17 +7,23 @@
 #include "base/clock.h"
 #include "stages.h"
 
+enum { LEARN_EVERY = 16 }; /* runs; a look at the clock and a division are not for each of them */
+
 /* To the end, but with a sign of life after every slice. */
 static void run_piece(struct worker *w, const struct live_model *m)
 {
 	struct piece *piece = &w->piece;
 	struct run *run = m->runs[w->index];
 	uint32_t bucket = 31 - (uint32_t)__builtin_clz(piece->n);
+	uint64_t begin = clock_tsc();
 
 	run_start(run, piece->n, piece->rows, piece->outs);
 	while (!run_step(run, clock_tsc() + w->slice_tsc))
 		__atomic_store_n(&w->stats->heartbeat_ns, w->clock.now_ns(w->clock.ctx),
 			__ATOMIC_RELAXED);
+	if (mr_unlikely(++w->runs % LEARN_EVERY == 0))
+		cost_observe(&m->uses[w->index].cost, piece->n, worker_ns(w, clock_tsc() - begin),
+			w->learn_shift);
 	worker_count(w, STATS_BATCHES, 1);
 	w->stats->batch_rows[bucket < 15 ? bucket : 15]++;
 	piece->n = 0;

@@ -19,8 +19,9 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-/* The service thread warms models up, and control takes one that is silent for hang_ms for dead. */
-enum { WARM_UP_MS = 200 };
+/* The service thread warms models up and measures them, and control takes one that is silent for hang_ms
+ * for dead. */
+enum { WARM_UP_MS = 100, MEASURE_MS = 100, TRIAL_RUNS = 8 };
 
 /* ---- one artifact ---- */
 
@@ -80,6 +81,10 @@ static int runs_new(struct live_model *m, uint32_t n_workers, struct error *err)
 		return error_set(err, -ENOMEM, "model %s: no %zu bytes to run it on %u workers",
 			m->name, m->run_memory_bytes, n_workers);
 	}
+	m->uses = aligned_alloc(64, n_workers * sizeof(*m->uses));
+	if (!m->uses)
+		return error_set(err, -ENOMEM, "out of memory");
+	memset(m->uses, 0, n_workers * sizeof(*m->uses));
 	madvise(m->run_memory, m->run_memory_bytes, MADV_HUGEPAGE);
 	madvise(m->run_memory, m->run_memory_bytes, MADV_POPULATE_WRITE); /* no page fault later */
 	for (uint32_t i = 0; i < n_workers; i++)
@@ -100,22 +105,78 @@ static void warm_up_runs(struct live_model *m, uint32_t n_workers, const void *c
 	}
 }
 
-/* Let caches fill and lazy set-up happen here rather than under the first request. */
+/* The rows a model is tried with, and where their answers go. */
+struct trial {
+	struct run *run;
+	uint8_t *memory;
+	const void *rows[MODEL_RUN_ROWS];
+	void *outs[MODEL_RUN_ROWS];
+};
+
+/* Floats between -1 and 1 (nothing a model does with them is special), other types zero. */
+static void trial_fill(const struct live_model *m, uint8_t *row)
+{
+	uint32_t seed = m->model_id | 1;
+
+	for (uint32_t s = 0; s < m->n_f32; s++) {
+		for (uint32_t i = 0; i < m->f32[s].n; i++) {
+			float v = (float)(int32_t)seed / 2147483648.0f;
+
+			memcpy(row + m->f32[s].offset + i * sizeof(v), &v, sizeof(v));
+			seed = seed * 1664525u + 1013904223u;
+		}
+	}
+}
+
+/* Once, looking at the clock all the time: 0 = not within the limit. */
+static uint64_t trial_probe(const struct trial *t, uint32_t rows, uint64_t limit_ns)
+{
+	uint64_t begin_ns = clock_now_ns();
+
+	run_start(t->run, rows, t->rows, t->outs);
+	while (!run_step(t->run, 0))
+		if (clock_now_ns() - begin_ns > limit_ns)
+			return 0;
+	return clock_now_ns() - begin_ns;
+}
+
+/* Short ones again as a worker runs them, several to one look at the clock. */
+static uint64_t trial_run(void *ctx, uint32_t rows, uint64_t limit_ns)
+{
+	const struct trial *t = ctx;
+	uint64_t ns = trial_probe(t, rows, limit_ns);
+
+	if (ns && ns < limit_ns / (4 * TRIAL_RUNS)) {
+		ns = clock_now_ns();
+		for (int i = 0; i < TRIAL_RUNS; i++) {
+			run_start(t->run, rows, t->rows, t->outs);
+			run_step(t->run, UINT64_MAX - 1); /* in slices, but to the end */
+		}
+		ns = (clock_now_ns() - ns) / TRIAL_RUNS;
+		return ns ? ns : 1;
+	}
+	return ns;
+}
+
+/* Let caches fill and lazy set-up happen here rather than under the first request, and learn what a run
+ * costs. */
 static int warm_up(struct live_model *m, uint32_t n_workers, struct error *err)
 {
 	size_t in_bytes = m->row_in_bytes, out_bytes = m->row_out_bytes;
-	uint8_t *memory = calloc(1, in_bytes + out_bytes);
-	const void *rows[MODEL_RUN_ROWS];
-	void *outs[MODEL_RUN_ROWS];
+	struct trial t = {.run = m->runs[0], .memory = calloc(1, in_bytes + out_bytes)};
 
-	if (!memory)
+	if (!t.memory)
 		return error_set(err, -ENOMEM, "model %s: no memory to try it", m->name);
+	trial_fill(m, t.memory);
 	for (uint32_t i = 0; i < m->run_rows; i++) {
-		rows[i] = memory;
-		outs[i] = memory + in_bytes;
+		t.rows[i] = t.memory;
+		t.outs[i] = t.memory + in_bytes;
 	}
-	warm_up_runs(m, n_workers, rows, outs);
-	free(memory);
+	warm_up_runs(m, n_workers, t.rows, t.outs);
+	cost_measure(&m->uses[0].cost, m->run_rows, MEASURE_MS * NS_PER_MS, trial_run, &t);
+	for (uint32_t i = 1; i < n_workers; i++)
+		m->uses[i].cost = m->uses[0].cost;
+	free(t.memory);
 	return 0;
 }
 
@@ -154,6 +215,7 @@ void live_model_free(struct live_model *m)
 		return;
 	if (m->run_memory)
 		munmap(m->run_memory, m->run_memory_bytes);
+	free(m->uses);
 	if (m->model)
 		model_close(m->model);
 	if (m->map)
@@ -258,6 +320,31 @@ void model_table_reap(struct model_table *t)
 		free(r->set);
 		r->model = NULL;
 		r->set = NULL;
+	}
+}
+
+static void costs_of(const struct live_model *m, uint32_t n_workers, struct stats_cost *out)
+{
+	if (!m) {
+		__atomic_store_n(&out->number, 0, __ATOMIC_RELEASE);
+		return;
+	}
+	for (int b = 0; b < COST_BUCKETS; b++) {
+		uint64_t sum = 0;
+
+		for (uint32_t i = 0; i < n_workers; i++)
+			sum += __atomic_load_n(&m->uses[i].cost.ns[b], __ATOMIC_RELAXED);
+		__atomic_store_n(&out->run_ns[b], (uint32_t)(sum / n_workers), __ATOMIC_RELAXED);
+	}
+	__atomic_store_n(&out->number, m->artifact.number, __ATOMIC_RELEASE);
+}
+
+void model_table_costs(const struct model_table *t, struct stats_cost out[DP_MAX_MODELS][STATS_COST_SLOTS])
+{
+	for (uint32_t i = 0; i < DP_MAX_MODELS; i++) {
+		costs_of(t->entries[i].next, t->n_workers, &out[i][LINK_SLOT_NEXT - 1]);
+		costs_of(t->entries[i].current, t->n_workers, &out[i][LINK_SLOT_CURRENT - 1]);
+		costs_of(t->entries[i].previous, t->n_workers, &out[i][LINK_SLOT_PREVIOUS - 1]);
 	}
 }
 

@@ -16,7 +16,9 @@
 #include "abi/config.h"
 #include "abi/link.h"
 #include "abi/model_file.h"
+#include "abi/stats.h"
 #include "base/error.h"
+#include "cost.h"
 #include "models/run/model.h"
 #include "quiesce.h"
 
@@ -26,6 +28,12 @@ enum {
 	MODEL_PENDING = 16,   /* artifacts offered but not staged yet */
 	MODEL_RETIRED = 64,
 };
+
+/* What one worker knows of a model, on a line of its own: written by that worker alone. */
+struct model_use {
+	struct cost_table cost;
+	uint32_t held; /* requests it keeps across polls; the artifact stays while there are any */
+} MR_ALIGNED(64);
 
 /* One artifact, proven and ready to run on every worker. Read-only once published, but for the
  * runs. */
@@ -42,6 +50,7 @@ struct live_model {
 	uint32_t n_f32;    /* stretches of f32 elements in an input row */
 	struct { uint32_t offset, n; } f32[MODEL_FILE_MAX_IO];
 	struct run *runs[DP_MAX_WORKERS];
+	struct model_use *uses; /* [workers] */
 	/* service thread only */
 	struct model *model;
 	struct link_artifact artifact; /* number, id; model_slot unused */
@@ -116,6 +125,9 @@ int model_table_stage(struct model_table *t, uint64_t index, uint64_t number, st
 int model_table_activate(struct model_table *t, uint64_t index, struct error *err);
 int model_table_rollback(struct model_table *t, uint64_t index, struct error *err);
 int model_table_unload(struct model_table *t, uint64_t index, struct error *err);
+
+/* Write down for control what runs cost, by slot; the mean of what the workers have seen. */
+void model_table_costs(const struct model_table *t, struct stats_cost out[DP_MAX_MODELS][STATS_COST_SLOTS]);
 
 /* Free what no worker uses any more. Call every millisecond or so. */
 void model_table_reap(struct model_table *t);

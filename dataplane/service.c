@@ -17,7 +17,7 @@
 #include "config_check.h"
 #include "service.h"
 
-enum { TURN_MS = 1 };
+enum { TURN_MS = 1, COSTS_MS = 250 };
 
 /* ---- adopt what control offers ---- */
 
@@ -274,6 +274,10 @@ static void turn(struct service *s)
 	collect_boxed(s);
 	announce_ready(s);
 	now_ns = clock_now_ns();
+	if (now_ns >= s->costs_due_ns) {
+		model_table_costs(&s->models, s->regions.stats->costs);
+		s->costs_due_ns = now_ns + COSTS_MS * NS_PER_MS;
+	}
 	h->licensed = now_ns < __atomic_load_n(&s->shared->licensed_until_ns, __ATOMIC_RELAXED);
 	__atomic_store_n(&h->service_heartbeat_ns, now_ns, __ATOMIC_RELAXED);
 }

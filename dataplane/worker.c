@@ -145,6 +145,8 @@ void worker_init(struct worker *w, uint32_t index, struct shared *shared, struct
 	w->clock = clock;
 	w->quiesce = &shared->quiesce.workers[index];
 	w->burst_max = burst_max >= 1 && burst_max <= BURST_MAX ? burst_max : 32;
+	w->ns_per_tsc_q24 = (uint64_t)((double)NS_PER_S * (1 << 24) / (double)tsc_hz);
+	w->learn_shift = COST_LEARN_SHIFT;
 	w->slice_tsc = tsc_hz / 1000000 * (slice_us ? slice_us : 100);
 	admission_init(&w->admission, clock_tsc());
 	stats->port = queue->port_number;

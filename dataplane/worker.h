@@ -77,6 +77,9 @@ struct worker {
 	struct clock_source clock;
 	uint32_t index;
 	uint32_t burst_max;
+	uint64_t ns_per_tsc_q24;   /* 2^24 ns a TSC tick */
+	uint32_t learn_shift;      /* COST_LEARN_SHIFT; more = costs hold still (tests) */
+	uint32_t runs;
 	uint64_t slice_tsc;        /* longest stretch of one model between heartbeats */
 	uint64_t corrupt_subscriber; /* + 1; taken by the service thread for EVENT_LIMIT_CORRUPT */
 	const struct model_set *seen_models; /* to count swaps; never dereferenced */
@@ -107,6 +110,12 @@ bool worker_poll(struct worker *w);
 
 /* Poll until shared->stop, then drain what has already arrived. Worker thread. */
 void worker_run(struct worker *w);
+
+/* TSC ticks as nanoseconds. */
+static inline uint64_t worker_ns(const struct worker *w, uint64_t tsc)
+{
+	return (uint64_t)((unsigned __int128)tsc * w->ns_per_tsc_q24 >> 24);
+}
 
 static inline void worker_count(struct worker *w, enum stats_counter c, uint64_t n)
 {

@@ -163,10 +163,26 @@ void view_workers(const json_t *r)
 	table_print(&t);
 }
 
+/* "12 us / 101 us": a run of 1 row and of 32. */
+static const char *run_cost(const json_t *v, char out[2 * UNIT_BYTES + 4])
+{
+	const json_t *list = json_object_get(v, "run_ns"), *one = json_array_get(list, 0),
+		     *many = json_array_get(list, 5);
+	char a[UNIT_BYTES], b[UNIT_BYTES];
+
+	if (!one || !many)
+		return "-";
+	snprintf(out, 2 * UNIT_BYTES + 4, "%s / %s",
+		unit_us(json_number_value(json_array_get(one, 1)) / 1e3, a),
+		unit_us(json_number_value(json_array_get(many, 1)) / 1e3, b));
+	return out;
+}
+
 static void add_version(struct table *t, const json_t *m, const char *slot)
 {
 	const json_t *v = json_object_get(m, slot);
 	char version[UNIT_BYTES], size[UNIT_BYTES], span[UNIT_BYTES], load[64], id[13];
+	char cost[2 * UNIT_BYTES + 4];
 
 	if (!json_is_object(v))
 		return;
@@ -176,7 +192,8 @@ static void add_version(struct table *t, const json_t *m, const char *slot)
 	snprintf(id, sizeof(id), "%.12s", field_text(v, "artifact_id"));
 	table_row(t, (const char *const[]){field_text(m, "name"), slot, field_text(v, "state"), version,
 		unit_bytes(field_number(v, "bytes"), size), id, field_true(v, "signed") ? "yes" : "no",
-		field_true(v, "huge_pages") ? "huge" : "normal", load, field_text(v, "note")});
+		field_true(v, "huge_pages") ? "huge" : "normal", load, run_cost(v, cost),
+		field_text(v, "note")});
 }
 
 static void models_table(const json_t *list)
@@ -184,7 +201,7 @@ static void models_table(const json_t *list)
 	const json_t *m;
 	size_t i;
 	TABLE(t, "model", "slot", "state", ">version", ">size", "artifact", "signed", "pages", "loaded in",
-		"note");
+		"run of 1 / 32", "note");
 
 	json_array_foreach(list, i, m) {
 		add_version(&t, m, "current");
@@ -274,15 +291,17 @@ static void plans_table(const json_t *list)
 {
 	const json_t *p;
 	size_t i;
-	TABLE(t, "plan", ">rate/s", ">burst", "models");
+	TABLE(t, "plan", ">rate/s", ">burst", ">weight", ">concurrent", "models");
 
 	json_array_foreach(list, i, p) {
-		char rate[UNIT_BYTES], burst[UNIT_BYTES], models[200];
+		char rate[UNIT_BYTES], burst[UNIT_BYTES], weight[UNIT_BYTES], cap[UNIT_BYTES], models[200];
 
 		field_names(p, "models", models, sizeof(models));
+		snprintf(weight, sizeof(weight), "%.0f", field_number(p, "weight"));
+		snprintf(cap, sizeof(cap), "%.0f", field_number(p, "concurrent"));
 		table_row(&t, (const char *const[]){field_text(p, "name"),
 			unit_count(field_number(p, "rate"), rate), unit_count(field_number(p, "burst"), burst),
-			models});
+			weight, field_number(p, "concurrent") > 0 ? cap : "-", models});
 	}
 	table_print(&t);
 }

@@ -10,10 +10,12 @@
 #define DP_CONFIG_MAGIC 0x31464e43524c494dull /* "MILRCNF1" */
 
 enum {
-	DP_CONFIG_VERSION = 1,
+	DP_CONFIG_VERSION = 2,
 	DP_MAX_PORTS = 4,
 	DP_MAX_WORKERS = 16,
 	DP_MAX_MODELS = 64,
+	DP_MAX_ENGINES = 8,
+	DP_QUEUE_US_MAX = 1000000,
 };
 
 enum dp_port_kind {
@@ -25,6 +27,12 @@ enum dp_port_kind {
 
 enum dp_backend { DP_BACKEND_AUTO = 0, DP_BACKEND_NATIVE = 1, DP_BACKEND_OPENBLAS = 2,
 	DP_BACKEND_SCALAR = 3 };
+
+/* What a worker does when nothing arrives. */
+enum dp_poll {
+	DP_POLL_BUSY = 0,     /* look again, always */
+	DP_POLL_ADAPTIVE = 1, /* after a quiet while sleep on the queue's descriptor */
+};
 
 struct dp_port_config {
 	uint32_t kind;         /* enum dp_port_kind */
@@ -63,6 +71,10 @@ struct dp_config {
 	uint32_t refuse_not_finite; /* 1 = NaN/Inf input rows get BAD_REQUEST */
 	uint32_t limits_fallback; /* 1 = limits live in a memfd because BPF is not available */
 	uint32_t log_level;
+	uint32_t queue_us;     /* work that may wait for a worker; more is refused as OVERLOADED */
+	uint32_t poll;         /* enum dp_poll */
+	uint32_t n_engines;    /* cores that only run models longer than the slice */
+	uint32_t engine_cores[DP_MAX_ENGINES];
 	uint32_t pad;
 	struct dp_port_config ports[DP_MAX_PORTS];
 };

@@ -40,6 +40,10 @@ enum {
 	LIMIT_ACTIVE = 1u << 0,          /* the slot belongs to a subscriber */
 	LIMIT_BLOCKED = 1u << 1,         /* suspended by the operator: answered QUOTA_EXHAUSTED */
 	LIMIT_QUOTA_EXHAUSTED = 1u << 2, /* monthly quota used up (control decides) */
+	LIMIT_CONCURRENT_SHIFT = 8, /* bits 8..15: requests that may wait or run at once; 0 = any number */
+	LIMIT_CONCURRENT_MAX = 255,
+	LIMIT_WEIGHT_SHIFT = 16, /* bits 16..31: share of the core under overload; 0 = 1 */
+	LIMIT_WEIGHT_MAX = 1000,
 };
 
 struct limit_slot {
@@ -78,6 +82,18 @@ struct limit_result {
 #else
 #define limits_load(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
 #endif
+
+MR_ALWAYS_INLINE uint32_t limits_weight(uint32_t flags)
+{
+	uint32_t weight = flags >> LIMIT_WEIGHT_SHIFT;
+
+	return weight < 1 ? 1 : weight > LIMIT_WEIGHT_MAX ? LIMIT_WEIGHT_MAX : weight;
+}
+
+MR_ALWAYS_INLINE uint32_t limits_concurrent(uint32_t flags)
+{
+	return flags >> LIMIT_CONCURRENT_SHIFT & LIMIT_CONCURRENT_MAX;
+}
 
 MR_ALWAYS_INLINE uint64_t limits_ticks(uint64_t now_ns)
 {

@@ -14,11 +14,12 @@
 
 #define STATS_MAGIC 0x31415453524c494dull /* "MILRSTA1" */
 
-enum { STATS_VERSION = 1 };
+enum { STATS_VERSION = 2 };
 
 /* What became of every datagram that a worker received. The balance, always:
  *   RX + GATEWAY = COMPLETED (authentic requests) + HELD (segments that completed none)
  *        + NEIGHBOUR (questions answered) + HANDED_OVER + each DROP_* except DROP_REPLY_TX
+ *        + stats_worker.waiting (requests that wait or run at this moment)
  * and COMPLETED = sum of the REPLY_* counters (replies the port took whole) + DROP_REPLY_TX.
  * One list: symbol, name, help. */
 #define STATS_COUNTER_LIST(X)                                                                      \
@@ -73,7 +74,11 @@ enum { STATS_VERSION = 1 };
 	X(LIMIT_CONTENDED, "limit_contended", "limiter charges that lost every race (refused)")    \
 	X(LIMIT_CORRUPT, "limit_corrupt", "limiter slots with an impossible TAT, reset")           \
 	X(MODEL_SWAPS, "model_swaps", "model activations seen by this worker")                     \
-	X(MBUF_EMPTY, "mbuf_empty", "idle looks that found no free packet buffer: nothing can arrive")
+	X(MBUF_EMPTY, "mbuf_empty", "idle looks that found no free packet buffer: nothing can arrive") \
+	X(QUEUED, "requests_queued", "requests that waited for their share of the core")           \
+	X(LONG_RUNS, "long_runs", "runs longer than the slice, done between polls or on an engine core") \
+	X(ENGINE_RUNS, "engine_runs", "of those, runs on an engine core")                          \
+	X(SLEEPS, "sleeps", "times an idle worker slept (poll: adaptive)")
 
 enum stats_counter {
 #define X(sym, name, help) STATS_##sym,
@@ -104,6 +109,22 @@ struct stats_model {
 	uint64_t version; /* of the artifact that last answered */
 };
 
+/* What a run of an artifact costs by rows (dataplane/cost.h), as the workers have measured it. */
+struct stats_cost {
+	uint64_t number;    /* of the artifact (abi/link.h); 0 = none */
+	uint32_t run_ns[8]; /* of 1, 2, 4 .. 128 rows */
+};
+
+enum { STATS_COST_SLOTS = 3 }; /* next, current, previous: link_model_slot - 1 */
+
+struct stats_engine {
+	uint64_t heartbeat_ns;
+	uint64_t runs;
+	uint64_t busy_cycles;
+	uint32_t cpu;
+	uint32_t state; /* as stats_worker.state */
+} MR_ALIGNED(64);
+
 struct stats_worker {
 	uint64_t heartbeat_ns; /* CLOCK_MONOTONIC of the last clock read in the loop */
 	uint64_t loops;
@@ -111,12 +132,15 @@ struct stats_worker {
 	uint32_t port;
 	uint32_t queue;
 	uint32_t state; /* 0 starting, 1 polling, 2 stopped */
-	uint64_t reserved[4];
+	uint64_t waiting;  /* requests that wait or run at this moment */
+	uint64_t queue_ns; /* work that waits at this moment */
+	uint64_t reserved[2];
 	uint64_t counters[(STATS_COUNTERS + 7) & ~7];
 	uint64_t stage_cycles[STATS_STAGES];
 	uint64_t batch_rows[16]; /* batches by rows: bucket i = [2^i, 2^(i+1)) */
 	struct stats_model models[DP_MAX_MODELS];
 	uint64_t service_ns[STATS_HISTOGRAM_BUCKETS]; /* burst received -> reply queued */
+	uint64_t wake_ns[STATS_HISTOGRAM_BUCKETS];    /* descriptor ready -> worker polls again */
 } MR_ALIGNED(64);
 
 struct stats_port {
@@ -142,11 +166,15 @@ struct stats_header {
 	uint32_t huge_pages;   /* 1 = memory really is on huge pages */
 	uint32_t n_ports;
 	uint32_t limits_memfd; /* 1 = limits fallback in use */
+	uint32_t n_engines;
+	uint32_t poll;         /* enum dp_poll */
 	struct stats_port ports[DP_MAX_PORTS];
-	uint64_t pad[5];
+	uint64_t pad[4];
 } MR_ALIGNED(64);
 
 struct stats_region {
 	struct stats_header header;
 	struct stats_worker workers[DP_MAX_WORKERS];
+	struct stats_engine engines[DP_MAX_ENGINES];
+	struct stats_cost costs[DP_MAX_MODELS][STATS_COST_SLOTS];
 };

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "control/attach.h"
 #include "control/dp_link.h"
 #include "control/gateway.h"
 #include "control/limits_table.h"
@@ -381,6 +382,17 @@ int dp_link_stats(const struct control *ctl, struct stats_region *out)
 	out->workers[0].counters[STATS_DROP_AUTH] = 100;
 	out->workers[0].service_ns[200] = 900;
 	return 0;
+}
+
+const struct stats_region *dp_link_live(const struct control *ctl)
+{
+	static struct stats_region r;
+
+	(void)ctl;
+	for (int b = 0; b < 8; b++)
+		r.costs[0][1].run_ns[b] = 12000u << b;
+	r.costs[0][1].number = 1;
+	return &r;
 }
 
 uint64_t dp_link_counter(const struct control *ctl, enum stats_counter c)

@@ -213,7 +213,7 @@ static void the_key_itself_is_stored_nowhere(void **state)
 static void a_restart_keeps_subscribers_keys_and_limits(void **state)
 {
 	struct control *ctl = *state;
-	struct plan p = {"gold", 5000, 50, "digits"};
+	struct plan p = {"gold", 5000, 50, "digits", 7, 3};
 	struct subscriber_change c = {.plan = "gold", .has_plan = true};
 	struct subscriber out;
 	char key[API_KEY_BYTES];
@@ -226,7 +226,9 @@ static void a_restart_keeps_subscribers_keys_and_limits(void **state)
 	assert_int_equal(subscribers_by_key(ctl, key, &out), 0);
 	assert_string_equal(out.plan, "gold");
 	assert_float_equal(out.rate, 5000, 1e-9);
-	assert_int_equal(slots[out.index].flags, LIMIT_ACTIVE);
+	assert_int_equal(slots[out.index].flags & 0xff, LIMIT_ACTIVE);
+	assert_int_equal(limits_weight(slots[out.index].flags), 7);
+	assert_int_equal(limits_concurrent(slots[out.index].flags), 3);
 	assert_int_equal(slots[out.index].model_mask, 1);
 	assert_int_equal(slots[out.index].interval_ticks, LIMITS_TICKS_PER_S / 5000);
 }
@@ -274,7 +276,7 @@ static void the_licence_bounds_subscribers_and_their_rates(void **state)
 {
 	struct control *ctl = *state;
 	struct subscriber_change more = {.rate = 80, .has_rate = true};
-	struct plan p = {"big", 1000, 10, ""};
+	struct plan p = {"big", 1000, 10, "", 1, 0};
 	struct error err = {0};
 	struct subscriber s;
 	char key[API_KEY_BYTES];
@@ -300,7 +302,7 @@ static void the_licence_bounds_subscribers_and_their_rates(void **state)
 static void a_changed_plan_reaches_every_slot_at_once(void **state)
 {
 	struct control *ctl = *state;
-	struct plan p = {"gold", 1000, 10, ""};
+	struct plan p = {"gold", 1000, 10, "", 1, 0};
 	struct subscriber_change on_plan = {.plan = "gold", .has_plan = true};
 	struct subscriber_change own = {.plan = "gold", .has_plan = true, .rate = 7, .has_rate = true};
 	struct subscriber s;
@@ -326,13 +328,15 @@ static void what_is_refused_changes_nothing(void **state)
 	struct subscriber_change c = {.rate = 5, .has_rate = true};
 	struct subscriber s;
 	char key[API_KEY_BYTES];
-	struct plan bad = {"p", 0, 1, ""}, unknown = {"p", 1, 1, "nope"};
+	struct plan heavy = {"p", 1, 1, "", LIMIT_WEIGHT_MAX + 1, 0};
+	struct plan bad = {"p", 0, 1, "", 1, 0}, unknown = {"p", 1, 1, "nope", 1, 0};
 
 	assert_int_equal(add(ctl, "", 5, key, NULL), -EINVAL);
 	assert_int_equal(add(ctl, "a b", 5, key, NULL), -EINVAL);
 	assert_int_equal(add(ctl, "a", -5, key, NULL), -EINVAL);
 	assert_int_equal(add(ctl, "a", 1e300, key, NULL), -EINVAL);
 	assert_int_equal(plans_set(ctl, &bad, false, NULL), -EINVAL);
+	assert_int_equal(plans_set(ctl, &heavy, false, NULL), -EINVAL);
 	assert_int_equal(plans_set(ctl, &unknown, false, NULL), -ENOENT);
 	c.plan = "none";
 	c.has_plan = true;

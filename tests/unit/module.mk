@@ -13,3 +13,9 @@ test_wire_keys_LIBS = -lcmocka -lcrypto
 
 test_fd_SRCS = tests/unit/test_fd.c dataplane/base/fd.c dataplane/base/error.c
 test_fd_LIBS = -lcmocka
+
+TESTS += test_fair test_cost
+test_fair_SRCS = tests/unit/test_fair.c dataplane/fair.c
+test_fair_LIBS = -lcmocka
+test_cost_SRCS = tests/unit/test_cost.c dataplane/cost.c
+test_cost_LIBS = -lcmocka

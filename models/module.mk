@@ -9,10 +9,11 @@ $(ONNX_GEN).c $(ONNX_GEN).h &: /usr/include/onnx/onnx.proto
 RUN_SRCS := $(addprefix models/run/,check.c check_tensor.c conv_avx2.c conv_avx512.c \
 	conv_last.c conv_scalar.c pool_last.c elementwise.c gather.c \
 	kernel_avx2.c kernel_avx512.c kernel_native.c kernel_openblas.c kernel_scalar.c model.c \
-	movement.c product.c recurrent.c reduce.c run.c tensor.c window.c)
+	movement.c product.c recurrent.c reduce.c run.c tensor.c trees.c trees_walk.c window.c)
 RUN_LIBS := -lopenblas -lm
-COMPILE_SRCS := $(addprefix models/compile/,arena.c artifact.c compile.c fold.c ir.c layout.c lower.c \
-	lower_index.c lower_math.c lower_nn.c lower_quant.c lower_shape.c onnx_read.c onnx_wire.c \
+COMPILE_SRCS := $(addprefix models/compile/,arena.c artifact.c compile.c ensemble.c fold.c ir.c \
+	layout.c lower.c lower_index.c lower_math.c lower_ml.c lower_nn.c lower_quant.c lower_shape.c \
+	onnx_read.c onnx_wire.c \
 	operators.c pack.c passes.c plan.c sign.c) $(ONNX_GEN).c
 COMPILE_LIBS := -lprotobuf-c -lcrypto
 
@@ -35,7 +36,7 @@ $(patsubst %.c,$(BUILD)/obj/%.o,$(filter models/compile/%,$(COMPILE_SRCS)) $(TOO
 	tests/models/test_engine.c) $(BUILD)/obj/gen/onnx/onnx.pb-c.o: | $(ONNX_GEN).h
 
 # The zoo's artifacts.
-ZOO := digits risk fraud churn ranker
+ZOO := digits risk fraud churn ranker digits-cnn forest twotower
 EXTRA += $(ZOO:%=$(BUILD)/models/%.mrm)
 $(BUILD)/models/%.mrm: models/zoo/%/model.onnx $(BUILD)/bin/millrace-model
 	@mkdir -p $(@D)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Builders: quantised operators, put together from float32 and INT32 ones (products and sums are
- * exact below 2^24), and the linear models of ai.onnx.ml.
+ * exact below 2^24).
  */
 #include <string.h>
 
@@ -152,82 +152,4 @@ BUILDER(build_qlinear_conv)
 		n, BINARY_MUL, emit_f32(n, n->in[1]), along_axis(n, emit_f32(n, n->in[4]), y, 1));
 	return quantised(n, emit_binary(n, BINARY_MUL, y, scale), emit_f32(n, n->in[6]), n->in[7],
 		value_of(n, n->in[7])->t.dtype);
-}
-
-/* ---- ai.onnx.ml ---- */
-
-BUILDER(build_binarizer)
-{
-	return emit_f32(
-		n, emit_binary(n, BINARY_GREATER, emit_f32(n, n->in[0]),
-			   emit_scalar(n, WIRE_F32, (double)attribute_float(n, "threshold", 0))));
-}
-
-static int32_t float_list(const struct onnx_node *n, const char *name)
-{
-	const Onnx__AttributeProto *a = attribute(n, name);
-	uint32_t count = a ? (uint32_t)a->n_floats : 0;
-
-	return count ? emit_constant(n, WIRE_F32, 1, &count, a->floats) : IR_NONE;
-}
-
-/* (x - offset) scale */
-BUILDER(build_scaler)
-{
-	int32_t x = emit_f32(n, n->in[0]), offset = float_list(n, "offset");
-	int32_t scale = float_list(n, "scale");
-
-	if (offset != IR_NONE)
-		x = emit_binary(n, BINARY_SUB, x, offset);
-	return scale == IR_NONE ? x : emit_binary(n, BINARY_MUL, x, scale);
-}
-
-/* LinearRegressor: x W' + b. */
-BUILDER(build_linear)
-{
-	static const uint32_t swap[2] = {1, 0};
-	int64_t targets = attribute_int(n, "targets", 1);
-	int32_t w = float_list(n, "coefficients"), b = float_list(n, "intercepts"), y;
-	uint32_t dims[2];
-
-	if (w < 0 || targets < 1 || tensor_elements(&value_of(n, w)->t) % (uint64_t)targets ||
-		!attribute_is(n, "post_transform", "NONE", "NONE"))
-		return lower_refuse(n, "coefficients or post_transform");
-	dims[0] = (uint32_t)targets;
-	dims[1] = (uint32_t)(tensor_elements(&value_of(n, w)->t) / (uint64_t)targets);
-	y = emit_matmul(n, emit_f32(n, n->in[0]),
-		emit_transpose(n, emit_view(n, w, 2, dims, IR_NONE), swap));
-	return b == IR_NONE ? y : emit_binary(n, BINARY_ADD, y, b);
-}
-
-BUILDER(build_normalizer)
-{
-	int32_t x = emit_f32(n, n->in[0]);
-	uint32_t last = value_of(n, n->in[0])->t.rank - 1;
-	int64_t fn = attribute_is(n, "norm", "MAX", "L1")   ? REDUCE_L1
-		     : attribute_is(n, "norm", "MAX", "L2") ? REDUCE_L2
-							    : REDUCE_MAX;
-
-	if (value_of(n, n->in[0])->t.rank < 2)
-		return lower_refuse(n, "rank %u", last + 1);
-	return emit_binary(n, BINARY_DIV, x, emit_reduce(n, fn, x, 1u << last, true));
-}
-
-BUILDER(build_feature_extractor)
-{
-	const struct ir_value *x = value_of(n, n->in[0]);
-	uint32_t last = x->t.rank - 1;
-	int32_t index = n->in[1];
-
-	if (!x->t.rank || x->batch == (int32_t)last || value_of(n, index)->batch != IR_NONE)
-		return lower_refuse(n, "rank %u", x->t.rank);
-	if (value_of(n, index)->t.rank != 1) {
-		uint32_t all = (uint32_t)tensor_elements(&value_of(n, index)->t);
-
-		index = emit_view(n, index, 1, &all, IR_NONE);
-	}
-	return emit(n,
-		&(struct emission){
-			MODEL_FN_GATHER, 2, 1, {n->in[0], index}, {last}, {0}, {x->batch}},
-		NULL);
 }

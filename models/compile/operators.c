@@ -10,6 +10,10 @@ enum { ANY = OPERATOR_MAX_INPUTS };
 
 #define CONV_ATTRIBUTES "auto_pad,dilations,group,kernel_shape,pads,strides"
 #define POOL_ATTRIBUTES "auto_pad,ceil_mode,dilations,kernel_shape,pads,strides"
+#define TREE_ATTRIBUTES                                                                            \
+	"base_values,nodes_falsenodeids,nodes_featureids,nodes_hitrates,"                          \
+	"nodes_missing_value_tracks_true,nodes_modes,nodes_nodeids,nodes_treeids,"                 \
+	"nodes_truenodeids,nodes_values,post_transform"
 #define CELL_ATTRIBUTES "activations,clip,direction,hidden_size,layout,output_sequence"
 #define RESIZE_ATTRIBUTES                                                                          \
 	"coordinate_transformation_mode,cubic_coeff_a,exclude_outside,extrapolation_value,mode,"   \
@@ -189,10 +193,33 @@ static const struct onnx_operator operators[] = {
 	{"", "Xor", 1, 2, 2, "axis,broadcast", build_binary, BINARY_XOR, broad},
 	{"ai.onnx.ml", "ArrayFeatureExtractor", 1, 2, 2, "", build_feature_extractor, 0, ""},
 	{"ai.onnx.ml", "Binarizer", 1, 1, 1, "threshold", build_binarizer, 0, each},
+	{"ai.onnx.ml", "FeatureVectorizer", 1, 1, ANY, "inputdimensions", build_feature_vectorizer,
+		0, ""},
+	{"ai.onnx.ml", "Imputer", 1, 1, 1,
+		"imputed_value_floats,imputed_value_int64s,replaced_value_float,replaced_value_"
+		"int64",
+		build_imputer, 0, each},
+	{"ai.onnx.ml", "LabelEncoder", 1, 1, 1,
+		"keys_floats,keys_int64s,values_floats,values_int64s,default_float,default_int64",
+		build_label_encoder, 0, "numbers only"},
+	{"ai.onnx.ml", "LinearClassifier", 1, 1, 1,
+		"classlabels_ints,classlabels_strings,coefficients,intercepts,multi_class,"
+		"post_transform",
+		build_linear_classifier, 0, "a dense layer; string labels as their index"},
 	{"ai.onnx.ml", "LinearRegressor", 1, 1, 1, "coefficients,intercepts,post_transform,targets",
 		build_linear, 0, "a dense layer"},
 	{"ai.onnx.ml", "Normalizer", 1, 1, 1, "norm", build_normalizer, 0, ""},
 	{"ai.onnx.ml", "Scaler", 1, 1, 1, "offset,scale", build_scaler, 0, ""},
+	{"ai.onnx.ml", "TreeEnsembleClassifier", 1, 1, 1,
+		TREE_ATTRIBUTES ",class_ids,class_nodeids,class_treeids,class_weights,"
+				"classlabels_int64s,classlabels_strings",
+		build_tree_classifier, 0, "eight walks in step; string labels as their index"},
+	{"ai.onnx.ml", "TreeEnsembleRegressor", 1, 1, 1,
+		TREE_ATTRIBUTES ",aggregate_function,n_targets,target_ids,target_nodeids,"
+				"target_treeids,target_weights",
+		build_tree_regressor, 0, "eight walks in step"},
+	{"ai.onnx.ml", "ZipMap", 1, 1, 1, "classlabels_int64s,classlabels_strings", build_zip_map,
+		0, "dropped: the scores are served"},
 };
 
 const struct onnx_operator *operator_at(size_t i)

@@ -160,6 +160,9 @@ int check_tensor(struct model *m, uint32_t i, struct error *err)
 		rc = record_read(m, i, err);
 	for (uint32_t k = 0; !rc && k < s->op.n_in; k++)
 		rc = check_input(m, i, k, err);
+	if (!rc && tensor_function_at(s->op.function)->check &&
+		tensor_function_at(s->op.function)->check(&s->op, s->constant, err))
+		rc = error_prefix(err, "operator %u", i);
 	for (uint32_t k = 0; !rc && k < s->op.n_out; k++)
 		rc = check_output(m, i, k, err);
 	for (uint32_t k = 0; !rc && k < s->op.n_out; k++)

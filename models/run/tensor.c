@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "models/run/tensor.h"
+#include "models/run/trees.h"
 
 static const struct tensor_function functions[MODEL_FN_END] = {
 	[MODEL_FN_UNARY] = {"unary", unary_infer, unary_run, 1, 1},
@@ -34,6 +35,7 @@ static const struct tensor_function functions[MODEL_FN_END] = {
 	[MODEL_FN_SCATTER_ND] = {"scatter-nd", scatter_nd_infer, scatter_nd_run, 3, 3},
 	[MODEL_FN_TOPK] = {"topk", topk_infer, topk_run, 1, 1},
 	[MODEL_FN_RECURRENT] = {"recurrent", recurrent_infer, recurrent_run, 3, 8},
+	[MODEL_FN_TREES] = {"trees", trees_infer, trees_run, 5, 6, trees_run_rows, trees_check},
 	[MODEL_FN_LAYER_NORM] = {"layer-norm", layer_norm_infer, layer_norm_run, 2, 3},
 	[MODEL_FN_CONV_LAST] = {"conv-last", conv_last_infer, conv_last_run, 2, 4, conv_last_rows},
 	[MODEL_FN_POOL_LAST] = {"pool-last", pool_last_infer, pool_last_run, 1, 1, pool_last_rows},

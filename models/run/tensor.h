@@ -37,6 +37,7 @@
  *   RECURRENT   i[0] enum tensor_cell, i[1] direction (0, 1 reverse, 2 both), i[2] linear before
  *               reset, i[3] input_forget, i[4..9] activations, i[10] 1 = clip by f[0]; inputs X, W,
  * R, B, lengths, h, c, P LAYER_NORM  i[0] first axis, f[0] epsilon; inputs X, scale, optional bias
+ *   TREES       see trees.h
  */
 #pragma once
 
@@ -179,6 +180,9 @@ struct tensor_function {
 	/* Optional: `rows` >= 1 rows at once, same results. Buffers' rows are contiguous; operands
 	 * that are constant have stride 0. Scratch is scratch_bytes however many rows there are. */
 	void (*run_rows)(const struct tensor_op *op, const struct tensor_args *a, size_t rows);
+	/* Optional: refuses constants whose contents run() could not work with within bounds. `in`
+	 * has NULL for operands that are absent or buffers. -EINVAL with err->text. */
+	int (*check)(const struct tensor_op *op, const void *const *in, struct error *err);
 };
 
 /* NULL for a number that is no function. */

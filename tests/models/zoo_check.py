@@ -46,7 +46,7 @@ def recall_at_10(items, history, wanted):
     return float(np.mean([item in row for row, item in zip(fresh, wanted)]))
 
 
-def zoo_model_equals_torch_and_its_card(name, folder):
+def zoo_model_equals_its_trainer_and_its_card(name, folder):
     path = os.path.join(ZOO, name)
     rows = np.load(os.path.join(path, "heldout_x.npy"))
     expected = np.load(os.path.join(path, "expected.npy"))
@@ -292,7 +292,9 @@ def wrong_expected_output_is_a_fail(folder):
 
 
 def main():
-    checks = [(zoo_model_equals_torch_and_its_card, n) for n in ("digits", "risk", "fraud", "churn", "ranker")]
+    checks = [(zoo_model_equals_its_trainer_and_its_card, n) for n in (
+        "digits", "risk", "fraud", "churn", "ranker", "digits-cnn", "forest")]
+    checks += [(recommender_equals_torch_and_its_card, "twotower")]
     checks += [(f,) for f in (random_networks_equal_numpy, refusals_name_their_cause,
                               signatures_bind_the_artifact, npy_files_that_do_not_fit_are_refused,
                               readme_lists_exactly_the_operators_the_compiler_takes,

@@ -110,13 +110,10 @@ static bool open_in_place(struct worker *w, uint32_t i)
 {
 	const struct packet *p = &w->burst.packets[i];
 	const struct session_cell *c = w->burst.requests[i].cell;
-	uint8_t *wire = w->burst.data[i] + p->payload, *text = wire + WIRE_HEADER_BYTES;
-	size_t n = p->payload_bytes - (size_t)(WIRE_HEADER_BYTES + WIRE_TAG_BYTES);
-	uint8_t nonce[WIRE_IV_BYTES];
 
-	wire_nonce(nonce, c->c2s_iv, p->wire.lane, p->wire.counter);
-	return aead_open(&w->shared->aead, sessions_c2s_key(c), nonce, wire, WIRE_HEADER_BYTES,
-		text, text, n, text + n);
+	return aead_open(&w->shared->aead, sessions_c2s_key(c), p->wire,
+		w->burst.data[i] + p->payload,
+		p->payload_bytes - (size_t)(WIRE_HEADER_BYTES + WIRE_TAG_BYTES));
 }
 
 /* 0 or the drop. */

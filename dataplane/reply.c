@@ -117,15 +117,12 @@ static uint32_t seal(struct worker *w, uint32_t i, uint8_t *frame, const uint8_t
 {
 	const struct packet *p = &w->burst.packets[i];
 	const struct request *r = &w->burst.requests[i];
-	uint8_t *wire = frame + p->payload, nonce[WIRE_IV_BYTES];
 	struct wire_header head = p->wire; /* same flags (epoch), lane and key id */
 
 	head.type = WIRE_TYPE_REPLY;
 	head.counter = take_counter(w, r, p->wire.lane);
-	memcpy(wire, &head, sizeof(head));
-	wire_nonce(nonce, r->cell->s2c_iv, head.lane, head.counter);
-	aead_seal(&w->shared->aead, sessions_s2c_key(w->sessions, r->cell), nonce, wire,
-		WIRE_HEADER_BYTES, wire + WIRE_HEADER_BYTES, text, n, wire + WIRE_HEADER_BYTES + n);
+	aead_seal(&w->shared->aead, sessions_s2c_key(w->sessions, r->cell), head,
+		frame + p->payload, text, n);
 	return WIRE_HEADER_BYTES + n + WIRE_TAG_BYTES;
 }
 

@@ -48,7 +48,7 @@ static int table_check(const struct session_table *t, size_t bytes, struct error
 
 static int cells_new(struct sessions *s, struct error *err)
 {
-	s->key_bytes = aead_key_bytes();
+	s->key_bytes = aead_key_bytes(s->aead);
 	s->stride = SESSION_CELL_HEAD_BYTES + 2 * s->key_bytes;
 	s->cells_bytes = capacity(s) * s->stride;
 	s->cells = mmap(NULL, s->cells_bytes, PROT_READ | PROT_WRITE,
@@ -172,13 +172,11 @@ static void cell_fill(struct sessions *s, struct session_cell *c, const struct s
 	c->expires_ns = slot->expires_ns;
 	c->session_id = slot->session_id;
 	c->failed_tat_ns = 0;
-	memcpy(c->c2s_iv, k->c2s_iv, WIRE_IV_BYTES);
-	memcpy(c->s2c_iv, k->s2c_iv, WIRE_IV_BYTES);
 	memset(c->lane_lock, 0, sizeof(c->lane_lock));
 	for (uint32_t l = 0; l < s->lanes_per_session; l++)
 		send_counter_attach(&c->send[l], sessions_lane(s, slot->key_id, l));
-	aead_expand(s->aead, sessions_c2s_key(c), k->c2s_key);
-	aead_expand(s->aead, sessions_s2c_key(s, c), k->s2c_key);
+	aead_expand(s->aead, sessions_c2s_key(c), k->c2s_key, k->c2s_iv);
+	aead_expand(s->aead, sessions_s2c_key(s, c), k->s2c_key, k->s2c_iv);
 }
 
 int sessions_add(struct sessions *s, uint64_t index, struct error *err)

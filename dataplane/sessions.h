@@ -37,14 +37,12 @@ struct session_cell {
 	uint64_t failed_tat_ns; /* workers: GCRA over failed opens */
 	uint64_t pad;
 	/* line 1 and on: written by workers, under lane_lock where there are several */
-	uint8_t c2s_iv[WIRE_IV_BYTES];
-	uint8_t s2c_iv[WIRE_IV_BYTES];
 	uint8_t lane_lock[WIRE_MAX_LANES];
 	struct send_counter send[WIRE_MAX_LANES];
 } MR_ALIGNED(64);
 
 STATIC_ASSERT(sizeof(struct session_cell) <= SESSION_CELL_HEAD_BYTES, "keys begin behind it");
-STATIC_ASSERT(offsetof(struct session_cell, c2s_iv) == 64, "one line decides on a packet");
+STATIC_ASSERT(offsetof(struct session_cell, lane_lock) == 64, "one line decides on a packet");
 
 /* Private memory of one attached table. */
 struct sessions {
@@ -71,15 +69,15 @@ static inline struct session_cell *sessions_cell(const struct sessions *s, uint3
 	return (struct session_cell *)(s->cells + (size_t)(key_id & s->mask) * s->stride);
 }
 
-static inline struct gcm_key_data *sessions_c2s_key(const struct session_cell *c)
+static inline struct aead_key *sessions_c2s_key(const struct session_cell *c)
 {
-	return (struct gcm_key_data *)((uintptr_t)c + SESSION_CELL_HEAD_BYTES);
+	return (struct aead_key *)((uintptr_t)c + SESSION_CELL_HEAD_BYTES);
 }
 
-static inline struct gcm_key_data *sessions_s2c_key(const struct sessions *s,
+static inline struct aead_key *sessions_s2c_key(const struct sessions *s,
 	const struct session_cell *c)
 {
-	return (struct gcm_key_data *)((uintptr_t)c + SESSION_CELL_HEAD_BYTES + s->key_bytes);
+	return (struct aead_key *)((uintptr_t)c + SESSION_CELL_HEAD_BYTES + s->key_bytes);
 }
 
 static inline struct session_lane *sessions_lane(const struct sessions *s, uint32_t key_id,

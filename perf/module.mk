@@ -11,7 +11,7 @@ millrace-bench_SRCS = $(BENCH_SRCS) dataplane/base/histogram.c $(filter-out %/cl
 millrace-bench_LIBS = $(CLIENT_LIBS) -lrte_ethdev -lrte_eal -lrte_mbuf -lrte_mempool -lrte_net
 
 MICRO += bench_aead
-bench_aead_SRCS := perf/micro/bench_aead.c dataplane/base/aead.c dataplane/base/clock.c
+bench_aead_SRCS := perf/micro/bench_aead.c $(AEAD_SRCS) dataplane/base/clock.c
 bench_aead_LIBS := $(BASE_LIBS)
 
 # Not a benchmark itself: perf/bench.sh starts it as the other server of a comparison.

@@ -30,7 +30,7 @@ int channel_init(struct channel *ch, const struct aead *aead, const uint8_t secr
 
 	memset(ch, 0, sizeof(*ch));
 	rc = wire_keys_derive(&keys, secret, key_id);
-	both = rc ? NULL : aligned_alloc(AEAD_KEY_ALIGN, 2 * aead_key_bytes());
+	both = rc ? NULL : aligned_alloc(AEAD_KEY_ALIGN, 2 * aead_key_bytes(aead));
 	if (!both) {
 		explicit_bzero(&keys, sizeof(keys));
 		return rc ? rc : -ENOMEM;
@@ -40,12 +40,10 @@ int channel_init(struct channel *ch, const struct aead *aead, const uint8_t secr
 	ch->lane = lane;
 	ch->seal_type = client ? WIRE_TYPE_REQUEST : WIRE_TYPE_REPLY;
 	ch->open_type = client ? WIRE_TYPE_REPLY : WIRE_TYPE_REQUEST;
-	ch->seal_key = (struct gcm_key_data *)both;
-	ch->open_key = (struct gcm_key_data *)(both + aead_key_bytes());
-	aead_expand(aead, ch->seal_key, client ? keys.c2s_key : keys.s2c_key);
-	aead_expand(aead, ch->open_key, client ? keys.s2c_key : keys.c2s_key);
-	memcpy(ch->seal_iv, client ? keys.c2s_iv : keys.s2c_iv, WIRE_IV_BYTES);
-	memcpy(ch->open_iv, client ? keys.s2c_iv : keys.c2s_iv, WIRE_IV_BYTES);
+	ch->seal_key = (struct aead_key *)both;
+	ch->open_key = (struct aead_key *)(both + aead_key_bytes(aead));
+	aead_expand(aead, client ? ch->seal_key : ch->open_key, keys.c2s_key, keys.c2s_iv);
+	aead_expand(aead, client ? ch->open_key : ch->seal_key, keys.s2c_key, keys.s2c_iv);
 	explicit_bzero(&keys, sizeof(keys));
 	return 0;
 }
@@ -53,7 +51,7 @@ int channel_init(struct channel *ch, const struct aead *aead, const uint8_t secr
 void channel_uninit(struct channel *ch)
 {
 	if (ch->seal_key)
-		explicit_bzero(ch->seal_key, 2 * aead_key_bytes());
+		explicit_bzero(ch->seal_key, 2 * aead_key_bytes(ch->aead));
 	free(ch->seal_key);
 	explicit_bzero(ch, sizeof(*ch));
 }
@@ -63,19 +61,15 @@ static int seal(struct channel *ch, const void *inner, const void *rows, size_t 
 {
 	size_t sealed = INNER_BYTES + row_bytes, n = WIRE_HEADER_BYTES + sealed + WIRE_TAG_BYTES;
 	uint8_t *body = out + WIRE_HEADER_BYTES;
-	uint8_t nonce[WIRE_IV_BYTES];
 	struct wire_header header = {.type = ch->seal_type, .lane = ch->lane, .key_id = ch->key_id};
 
 	if (row_bytes > WIRE_SEGMENT_ROW_BYTES || n > cap)
 		return -EMSGSIZE;
 	header.counter = ch->next_counter++;
-	memcpy(out, &header, sizeof(header));
 	memcpy(body, inner, INNER_BYTES);
 	if (row_bytes && rows != body + INNER_BYTES)
 		memcpy(body + INNER_BYTES, rows, row_bytes);
-	wire_nonce(nonce, ch->seal_iv, ch->lane, header.counter);
-	aead_seal(ch->aead, ch->seal_key, nonce, out, WIRE_HEADER_BYTES, body, body, sealed,
-		body + sealed);
+	aead_seal(ch->aead, ch->seal_key, header, out, body, sealed);
 	return (int)n;
 }
 
@@ -96,7 +90,6 @@ static enum channel_verdict open_datagram(struct channel *ch, uint8_t *datagram,
 	void *inner, const uint8_t **rows, size_t *row_bytes)
 {
 	uint8_t *body = datagram + WIRE_HEADER_BYTES;
-	uint8_t nonce[WIRE_IV_BYTES];
 	struct wire_header header;
 	size_t sealed;
 
@@ -110,9 +103,7 @@ static enum channel_verdict open_datagram(struct channel *ch, uint8_t *datagram,
 	if (!window_fresh(&ch->received, header.counter))
 		return CHANNEL_REPLAY;
 	sealed = n - WIRE_HEADER_BYTES - WIRE_TAG_BYTES;
-	wire_nonce(nonce, ch->open_iv, ch->lane, header.counter);
-	if (!aead_open(ch->aead, ch->open_key, nonce, datagram, WIRE_HEADER_BYTES, body, body,
-		    sealed, body + sealed))
+	if (!aead_open(ch->aead, ch->open_key, header, datagram, sealed))
 		return CHANNEL_TAG;
 	if (!window_accept(&ch->received, header.counter))
 		return CHANNEL_REPLAY;

@@ -19,10 +19,8 @@ enum channel_role { CHANNEL_CLIENT, CHANNEL_SERVER };
 
 struct channel {
 	const struct aead *aead;
-	struct gcm_key_data *seal_key; /* both keys: one allocation, secret */
-	struct gcm_key_data *open_key;
-	uint8_t seal_iv[WIRE_IV_BYTES];
-	uint8_t open_iv[WIRE_IV_BYTES];
+	struct aead_key *seal_key; /* both keys: one allocation, secret */
+	struct aead_key *open_key;
 	uint32_t key_id;
 	uint16_t lane;
 	uint8_t seal_type; /* enum wire_type of what this end sends */

@@ -19,3 +19,7 @@ test_fair_SRCS = tests/unit/test_fair.c dataplane/fair.c
 test_fair_LIBS = -lcmocka
 test_cost_SRCS = tests/unit/test_cost.c dataplane/cost.c
 test_cost_LIBS = -lcmocka
+
+TESTS += test_aead
+test_aead_SRCS = tests/unit/test_aead.c $(AEAD_SRCS)
+test_aead_LIBS = -lcmocka -lIPSec_MB -lcrypto

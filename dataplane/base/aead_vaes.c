@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * AES-256-GCM on 256-bit vectors (VAES, VPCLMULQDQ): two blocks an instruction, an expanded key of
+ * six cache lines, and one pass over a datagram.
+ *
+ * A datagram is a row of 16-byte lanes, two to a vector ("group"), one lane of padding in front where
+ * the count is odd:
+ *
+ *   lane      (pad)      header       text blocks         last text block, lengths
+ *   GHASH     zero       as it is     ciphertext          zero-padded, in bits
+ *   AES       unused     tag mask     key stream          key stream, unused
+ *
+ * The row ends with a full group, so every group is multiplied by two consecutive powers of H that end
+ * at an even one (leading zeros do not change GHASH); counters count lanes; and only the first and the
+ * last group are special.
+ *
+ * GHASH works on byte-reversed blocks with H multiplied by x beforehand, so that a product needs no
+ * shift, and reduces with two multiplications by the folded polynomial: Gueron and Kounavis, "Intel
+ * Carry-Less Multiplication Instruction and its Usage for Computing the GCM Mode" (2014). Eight
+ * powers are stored, so that a request of 32 floats reduces twice: with many sessions every further
+ * cache line of a key costs more than it saves (perf/micro/bench_aead.c).
+ */
+#include <cpuid.h>
+#include <immintrin.h>
+
+#include "base/aead_family.h"
+
+enum {
+	ROUNDS = 14,
+	LANE = 16,  /* bytes */
+	GROUP = 32, /* bytes: two lanes */
+	CHUNK = 4,  /* groups between two reductions */
+};
+
+struct vaes_key {
+	__m128i h[2 * CHUNK]; /* H^8 .. H^1, each times x */
+	__m128i round[ROUNDS + 1];
+	__m128i iv; /* four zero bytes behind it */
+} MR_ALIGNED(AEAD_KEY_ALIGN);
+
+STATIC_ASSERT(sizeof(struct vaes_key) == 384, "six cache lines");
+
+/* ---- GHASH ---- */
+
+/* The three parts of a sum of 256-bit products, two lanes side by side. */
+struct product {
+	__m256i low, middle, high;
+};
+
+MR_ALWAYS_INLINE __m256i reversed(__m256i x)
+{
+	const __m128i order = _mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+
+	return _mm256_shuffle_epi8(x, _mm256_broadcastsi128_si256(order));
+}
+
+MR_ALWAYS_INLINE __m128i reversed_lane(__m128i x)
+{
+	return _mm256_castsi256_si128(reversed(_mm256_castsi128_si256(x)));
+}
+
+MR_ALWAYS_INLINE void product_add(struct product *p, __m256i a, __m256i b)
+{
+	__m256i middle = _mm256_xor_si256(_mm256_clmulepi64_epi128(a, b, 0x01),
+		_mm256_clmulepi64_epi128(a, b, 0x10));
+
+	p->low = _mm256_xor_si256(p->low, _mm256_clmulepi64_epi128(a, b, 0x00));
+	p->middle = _mm256_xor_si256(p->middle, middle);
+	p->high = _mm256_xor_si256(p->high, _mm256_clmulepi64_epi128(a, b, 0x11));
+}
+
+/* The sum of both lanes. */
+MR_ALWAYS_INLINE __m128i fold_lanes(__m256i x)
+{
+	return _mm_xor_si128(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+}
+
+/* The sum of both lanes' products modulo x^128 + x^7 + x^2 + x + 1. */
+MR_ALWAYS_INLINE __m128i product_reduce(const struct product *p)
+{
+	const __m128i fold = _mm_set1_epi64x((int64_t)0xc200000000000000ull);
+	__m128i low = fold_lanes(p->low), middle = fold_lanes(p->middle);
+	__m128i high = fold_lanes(p->high);
+
+	low = _mm_xor_si128(low, _mm_slli_si128(middle, 8));
+	high = _mm_xor_si128(high, _mm_srli_si128(middle, 8));
+	low = _mm_xor_si128(_mm_shuffle_epi32(low, 0x4e), _mm_clmulepi64_si128(low, fold, 0x00));
+	low = _mm_xor_si128(_mm_shuffle_epi32(low, 0x4e), _mm_clmulepi64_si128(low, fold, 0x00));
+	return _mm_xor_si128(low, high);
+}
+
+/* ---- one datagram ---- */
+
+struct message {
+	const struct vaes_key *key;
+	uint8_t *text;      /* in the datagram, what is next of it */
+	const uint8_t *src; /* where it is read: there too, or the sealer's buffer */
+	size_t n;
+	size_t pad; /* 1: an unused lane in front */
+	size_t groups;
+	__m128i header, tag_mask;
+	__m256i counter;      /* of the next group, last word little-endian */
+	__m128i hash;         /* GHASH so far, byte-reversed */
+};
+
+/* Nonce = IV xor (lane | 0 | counter): abi/wire.h. */
+MR_ALWAYS_INLINE __m128i nonce_of(const struct vaes_key *k, __m128i header)
+{
+	const __m128i pick = _mm_set_epi8(
+		-1, -1, -1, -1, 15, 14, 13, 12, 11, 10, 9, 8, -1, -1, 3, 2);
+
+	return _mm_xor_si128(k->iv, _mm_shuffle_epi8(header, pick));
+}
+
+MR_ALWAYS_INLINE void message_begin(struct message *m, struct wire_header header)
+{
+	size_t lanes = (m->n + LANE - 1) / LANE + 2;
+	uint64_t words[2];
+	__m256i count;
+
+	__builtin_memcpy(words, &header, sizeof(words));
+	m->header = _mm_set_epi64x((int64_t)words[1], (int64_t)words[0]);
+	m->pad = lanes & 1;
+	m->groups = (lanes + 1) / 2;
+	count = _mm256_set_epi32(2 - (int)m->pad, 0, 0, 0, 1 - (int)m->pad, 0, 0, 0);
+	m->counter = _mm256_add_epi32(
+		_mm256_broadcastsi128_si256(nonce_of(m->key, m->header)), count);
+	m->hash = _mm_setzero_si128();
+}
+
+/* H^(2k+2) and H^(2k+1): the factors of the group that k groups follow. */
+MR_ALWAYS_INLINE __m256i powers(const struct vaes_key *key, size_t k)
+{
+	return _mm256_load_si256((const __m256i *)&key->h[2 * (CHUNK - 1 - k)]);
+}
+
+MR_ALWAYS_INLINE __m256i round_key(const struct vaes_key *k, int round)
+{
+	return _mm256_broadcastsi128_si256(_mm_load_si128(&k->round[round]));
+}
+
+/* AES over the counters of `groups` groups, side by side. */
+MR_ALWAYS_INLINE void key_stream(struct message *m, __m256i stream[CHUNK], const size_t groups)
+{
+	const __m256i two = _mm256_set_epi32(2, 0, 0, 0, 2, 0, 0, 0);
+	const __m256i big_endian = _mm256_broadcastsi128_si256(
+		_mm_set_epi8(12, 13, 14, 15, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0));
+	__m256i k = round_key(m->key, 0);
+
+#pragma GCC unroll 4
+	for (size_t g = 0; g < groups; g++) {
+		stream[g] = _mm256_xor_si256(_mm256_shuffle_epi8(m->counter, big_endian), k);
+		m->counter = _mm256_add_epi32(m->counter, two);
+	}
+#pragma GCC unroll 16
+	for (int r = 1; r < ROUNDS; r++) {
+		k = round_key(m->key, r);
+#pragma GCC unroll 4
+		for (size_t g = 0; g < groups; g++)
+			stream[g] = _mm256_aesenc_epi128(stream[g], k);
+	}
+	k = round_key(m->key, ROUNDS);
+#pragma GCC unroll 4
+	for (size_t g = 0; g < groups; g++)
+		stream[g] = _mm256_aesenclast_epi128(stream[g], k);
+}
+
+/* One or two blocks of text at `m->text`; returns what the hash takes. */
+MR_ALWAYS_INLINE __m128i crypt_lane(struct message *m, __m128i stream, const int seal)
+{
+	__m128i in = _mm_loadu_si128((const __m128i *)m->src);
+	__m128i out = _mm_xor_si128(in, stream);
+
+	_mm_storeu_si128((__m128i *)m->text, out);
+	m->src += LANE;
+	m->text += LANE;
+	return seal ? out : in;
+}
+
+MR_ALWAYS_INLINE __m256i whole_group(struct message *m, __m256i stream, const int seal)
+{
+	__m256i in = _mm256_loadu_si256((const __m256i *)m->src);
+	__m256i out = _mm256_xor_si256(in, stream);
+
+	_mm256_storeu_si256((__m256i *)m->text, out);
+	m->src += GROUP;
+	m->text += GROUP;
+	return seal ? out : in;
+}
+
+/* (pad | header) or (header | first block); the tag mask comes from the header's lane. */
+MR_ALWAYS_INLINE __m256i first_group(struct message *m, __m256i stream, const int seal)
+{
+	__m128i low = _mm256_castsi256_si128(stream), high = _mm256_extracti128_si256(stream, 1);
+
+	if (m->pad) {
+		m->tag_mask = high;
+		return _mm256_set_m128i(m->header, _mm_setzero_si128());
+	}
+	m->tag_mask = low;
+	return _mm256_set_m128i(crypt_lane(m, high, seal), m->header);
+}
+
+/* (last block | lengths). What is written behind the text is overwritten by the tag, or was it. */
+MR_ALWAYS_INLINE __m256i last_group(struct message *m, __m256i stream, const int seal)
+{
+	static const uint8_t ones_zeros[2 * LANE] = {255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+		255, 255, 255, 255, 255, 255};
+	size_t left = (m->n - 1) % LANE + 1;
+	__m128i keep = _mm_loadu_si128((const __m128i *)(ones_zeros + LANE - left));
+	__m128i x = crypt_lane(m, _mm256_castsi256_si128(stream), seal);
+	__m128i bits = _mm_set_epi64x((int64_t)__builtin_bswap64(m->n * 8),
+		(int64_t)__builtin_bswap64(WIRE_HEADER_BYTES * 8));
+
+	return _mm256_set_m128i(bits, _mm_and_si128(x, keep));
+}
+
+/* The next `groups` groups: crypt, and add the ciphertext to the hash. All but `m` is constant, so that
+ * the vectors stay in registers and only the group that is special pays for it. */
+MR_ALWAYS_INLINE void chunk(struct message *m, const size_t groups, const int first, const int last,
+	const int seal)
+{
+	struct product sum = {0};
+	__m256i stream[CHUNK];
+
+	key_stream(m, stream, groups);
+#pragma GCC unroll 4
+	for (size_t k = 0; k < groups; k++) {
+		__m256i x;
+
+		if (first && k == 0)
+			x = first_group(m, stream[k], seal);
+		else if (last && k == groups - 1)
+			x = last_group(m, stream[k], seal);
+		else
+			x = whole_group(m, stream[k], seal);
+		x = reversed(x);
+		if (!first && k == 0)
+			x = _mm256_xor_si256(x, _mm256_zextsi128_si256(m->hash));
+		product_add(&sum, x, powers(m->key, groups - 1 - k));
+	}
+	m->hash = product_reduce(&sum);
+}
+
+/* A short datagram is one chunk; a longer one begins with what is over and ends with a full one. */
+MR_ALWAYS_INLINE void crypt_text(struct message *m, const int seal)
+{
+	switch (m->groups) {
+	case 2:
+		chunk(m, 2, 1, 1, seal);
+		return;
+	case 3:
+		chunk(m, 3, 1, 1, seal);
+		return;
+	case 4:
+		chunk(m, 4, 1, 1, seal);
+		return;
+	default:
+		break;
+	}
+	switch (m->groups % CHUNK) {
+	case 1:
+		chunk(m, 1, 1, 0, seal);
+		break;
+	case 2:
+		chunk(m, 2, 1, 0, seal);
+		break;
+	case 3:
+		chunk(m, 3, 1, 0, seal);
+		break;
+	default:
+		chunk(m, 4, 1, 0, seal);
+		break;
+	}
+	for (size_t left = (m->groups - 1) / CHUNK; left > 1; left--)
+		chunk(m, CHUNK, 0, 0, seal);
+	chunk(m, CHUNK, 0, 1, seal);
+}
+
+MR_ALWAYS_INLINE __m128i crypt(struct message *m, struct wire_header header, const int seal)
+{
+	message_begin(m, header);
+	crypt_text(m, seal);
+	return _mm_xor_si128(m->tag_mask, reversed_lane(m->hash));
+}
+
+static void seal(const struct aead *a, const struct aead_key *key, struct wire_header header,
+	uint8_t *datagram, const uint8_t *src, size_t n)
+{
+	struct message m = {.key = (const struct vaes_key *)key,
+		.text = datagram + WIRE_HEADER_BYTES, .src = src, .n = n};
+	__m128i tag;
+
+	(void)a;
+	tag = crypt(&m, header, 1);
+	_mm_storeu_si128((__m128i *)datagram, m.header);
+	_mm_storeu_si128((__m128i *)(datagram + WIRE_HEADER_BYTES + n), tag);
+}
+
+static int open(const struct aead *a, const struct aead_key *key, struct wire_header header,
+	uint8_t *datagram, size_t n)
+{
+	uint8_t *text = datagram + WIRE_HEADER_BYTES;
+	struct message m = {.key = (const struct vaes_key *)key, .text = text, .src = text, .n = n};
+	__m128i tag = _mm_loadu_si128((const __m128i *)(text + n));
+
+	(void)a;
+	tag = _mm_xor_si128(tag, crypt(&m, header, 0));
+	return _mm_testz_si128(tag, tag);
+}
+
+/* ---- keys ---- */
+
+/* FIPS 197 section 5.2: four words from the four eight words before and one transformed word. */
+MR_ALWAYS_INLINE __m128i spread(__m128i key, __m128i assist)
+{
+	key = _mm_xor_si128(key, _mm_slli_si128(key, 4));
+	key = _mm_xor_si128(key, _mm_slli_si128(key, 8));
+	return _mm_xor_si128(key, assist);
+}
+
+/* Round keys i and i + 1; a macro because the round constant is part of the instruction. */
+#define EXPAND_PAIR(k, i, constant)                                                                \
+	((k)[i] = spread((k)[(i) - 2],                                                             \
+		 _mm_shuffle_epi32(_mm_aeskeygenassist_si128((k)[(i) - 1], constant), 0xff)),      \
+		(k)[(i) + 1] = spread((k)[(i) - 1],                                                \
+			_mm_shuffle_epi32(_mm_aeskeygenassist_si128((k)[i], 0), 0xaa)))
+
+static void expand_rounds(__m128i k[ROUNDS + 2], const uint8_t *key)
+{
+	k[0] = _mm_loadu_si128((const __m128i *)key);
+	k[1] = _mm_loadu_si128((const __m128i *)(key + LANE));
+	EXPAND_PAIR(k, 2, 0x01);
+	EXPAND_PAIR(k, 4, 0x02);
+	EXPAND_PAIR(k, 6, 0x04);
+	EXPAND_PAIR(k, 8, 0x08);
+	EXPAND_PAIR(k, 10, 0x10);
+	EXPAND_PAIR(k, 12, 0x20);
+	EXPAND_PAIR(k, 14, 0x40);
+}
+
+/* x times a byte-reversed block: a shift by one bit, with the carry folded back. */
+static __m128i times_x(__m128i h)
+{
+	__m128i carry = _mm_slli_si128(_mm_srli_epi64(h, 63), 8);
+	__m128i top = _mm_shuffle_epi32(_mm_srai_epi32(h, 31), 0xff);
+	__m128i fold = _mm_set_epi64x((int64_t)0xc200000000000000ull, 1);
+
+	return _mm_xor_si128(_mm_or_si128(_mm_add_epi64(h, h), carry), _mm_and_si128(top, fold));
+}
+
+static __m128i multiply(__m128i a, __m128i b)
+{
+	struct product p = {0};
+
+	product_add(&p, _mm256_zextsi128_si256(a), _mm256_zextsi128_si256(b));
+	return product_reduce(&p);
+}
+
+static void expand(const struct aead *a, struct aead_key *out, const uint8_t *key, const uint8_t *iv)
+{
+	struct vaes_key *k = (struct vaes_key *)out;
+	__m128i rounds[ROUNDS + 2], h;
+
+	(void)a;
+	expand_rounds(rounds, key);
+	h = rounds[0]; /* H = AES(0) */
+	for (int r = 1; r < ROUNDS; r++)
+		h = _mm_aesenc_si128(h, rounds[r]);
+	h = _mm_aesenclast_si128(h, rounds[ROUNDS]);
+	h = times_x(reversed_lane(h));
+	k->h[2 * CHUNK - 1] = h;
+	for (int i = 2 * CHUNK - 2; i >= 0; i--)
+		k->h[i] = multiply(k->h[i + 1], h);
+	for (int r = 0; r <= ROUNDS; r++)
+		k->round[r] = rounds[r];
+	k->iv = _mm_setzero_si128();
+	__builtin_memcpy(&k->iv, iv, WIRE_IV_BYTES);
+}
+
+int aead_vaes_supported(void)
+{
+	uint32_t a, b, c, d;
+
+	__builtin_cpu_init();
+	if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("pclmul"))
+		return 0; /* AVX2's answer includes the operating system's */
+	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_AES))
+		return 0;
+	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & bit_VAES) && (c & bit_VPCLMULQDQ);
+}
+
+const struct aead_family aead_vaes = {
+	.name = "vaes",
+	.key_bytes = sizeof(struct vaes_key),
+	.expand = expand,
+	.seal = seal,
+	.open = open,
+};

@@ -10,20 +10,24 @@ RUN_SRCS := $(addprefix models/run/,check.c check_tensor.c conv_avx2.c conv_avx5
 	conv_last.c conv_scalar.c pool_last.c elementwise.c gather.c \
 	kernel_avx2.c kernel_avx512.c kernel_native.c kernel_openblas.c kernel_scalar.c model.c \
 	movement.c product.c recurrent.c reduce.c run.c tensor.c trees.c trees_walk.c window.c)
+RUN_SRCS += $(addprefix models/run/,attention.c vectors_avx2.c vectors_avx512.c vectors_scalar.c)
 RUN_LIBS := -lopenblas -lm
 COMPILE_SRCS := $(addprefix models/compile/,arena.c artifact.c compile.c ensemble.c fold.c ir.c \
 	layout.c lower.c lower_index.c lower_math.c lower_ml.c lower_nn.c lower_quant.c lower_shape.c \
 	onnx_read.c onnx_wire.c \
 	operators.c pack.c passes.c plan.c sign.c) $(ONNX_GEN).c
+COMPILE_SRCS += $(addprefix models/compile/,fuse_attention.c fuse_elementwise.c fuse_norm.c match.c)
 COMPILE_LIBS := -lprotobuf-c -lcrypto
 
 CFLAGS_models/run := -O3
 CFLAGS_models/run/kernel_avx2.c := -mavx2 -mfma
 CFLAGS_models/run/conv_avx2.c := $(CFLAGS_models/run/kernel_avx2.c)
+CFLAGS_models/run/vectors_avx2.c := $(CFLAGS_models/run/kernel_avx2.c)
 # GCC 12's fake stack (detect_stack_use_after_return) aligns frames to 32 bytes: a spilled zmm faults.
 CFLAGS_models/run/kernel_avx512.c := -mavx512f -mavx512dq -mavx512vl -mfma \
 	$(if $(findstring address,$(SAN)),--param=asan-use-after-return=0)
 CFLAGS_models/run/conv_avx512.c := $(CFLAGS_models/run/kernel_avx512.c)
+CFLAGS_models/run/vectors_avx512.c := $(CFLAGS_models/run/kernel_avx512.c)
 
 PROGRAMS += millrace-model
 TOOL_SRCS := $(addprefix models/tool/,bench.c compile.c file.c inspect.c main.c npy.c run.c \
@@ -45,6 +49,13 @@ $(BUILD)/models/%.mrm: models/zoo/%/model.onnx $(BUILD)/bin/millrace-model
 TESTS += test_engine
 test_engine_SRCS = tests/models/test_engine.c $(COMPILE_SRCS) $(RUN_SRCS) $(BASE_SRCS)
 test_engine_LIBS = -lcmocka $(COMPILE_LIBS) $(RUN_LIBS) $(BASE_LIBS)
+
+# simde_avx512.c includes the AVX-512 kernels; SIMDe does not compile without warnings.
+CFLAGS_tests/models/simde_avx512.c := -O2 -w
+TESTS += test_vectors
+test_vectors_SRCS = tests/models/test_vectors.c tests/models/simde_avx512.c \
+	$(addprefix models/run/,vectors_avx2.c vectors_avx512.c vectors_scalar.c)
+test_vectors_LIBS = -lcmocka -lm
 
 # Fuzzers are built without ISA flags: the native kernels step aside for the scalar reference.
 FUZZERS += fuzz_onnx fuzz_artifact

@@ -150,6 +150,22 @@ enum model_activation {
 	MODEL_ACT_ABS,
 	MODEL_ACT_EXP,
 	MODEL_ACT_SQRT,
+	MODEL_ACT_LOG,
+	MODEL_ACT_ERF,
+	MODEL_ACT_RECIPROCAL,
+	MODEL_ACT_AFFINE,       /* a x + b */
+	MODEL_ACT_ELU,          /* b (x < 0 ? a (e^x - 1) : x) */
+	MODEL_ACT_HARD_SIGMOID, /* min(max(a x + b, 0), 1) */
+	MODEL_ACT_HARD_SWISH,
+	MODEL_ACT_SOFTPLUS,
+	MODEL_ACT_SOFTSIGN,
+	MODEL_ACT_GELU,
+	MODEL_ACT_GELU_TANH, /* its approximation by tanh */
+	MODEL_ACT_SILU,      /* x sigmoid(a x) */
+	MODEL_ACT_MISH,
+	MODEL_ACT_FLOOR,
+	MODEL_ACT_CEIL,
+	MODEL_ACT_ROUND, /* halves to even */
 	MODEL_ACT_END,
 };
 
@@ -229,6 +245,7 @@ enum model_function {
 	MODEL_FN_LAYER_NORM,
 	MODEL_FN_CONV_LAST, /* the fast forms: channels last, packed weights */
 	MODEL_FN_POOL_LAST,
+	MODEL_FN_ATTENTION,
 	MODEL_FN_END,
 };
 

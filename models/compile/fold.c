@@ -75,7 +75,7 @@ int ir_fold(struct ir_graph *g, struct ir_node *n, struct error *err)
 	rc = fold_outputs(g, n, &a, err);
 	if (rc)
 		return rc;
-	tensor_function_at(n->t.function)->run(&n->t, &a);
+	tensor_run(&n->t, &a);
 	for (uint32_t k = 0; k < n->t.n_out; k++) {
 		struct ir_value *v = &g->values[n->out[k]];
 

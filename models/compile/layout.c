@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "models/compile/match.h"
 #include "models/compile/passes.h"
 
 enum { PANEL = MODEL_FILE_PANEL };
@@ -30,11 +31,6 @@ struct layout {
 static const struct ir_value *value(const struct layout *l, int32_t v)
 {
 	return &l->g->values[v];
-}
-
-static bool is_tensor(const struct ir_node *n, uint32_t function)
-{
-	return n->op == IR_TENSOR && n->t.function == function;
 }
 
 /* Only the twin of v exists so far. */
@@ -60,20 +56,6 @@ static int32_t new_value(struct layout *l, const struct tensor *t, const struct 
 		l->g->values[v].batch = like.batch;
 		l->g->values[v].input = like.input;
 	}
-	return v;
-}
-
-static int32_t new_constant(
-	struct layout *l, const char *name, const struct tensor *t, float **data)
-{
-	int32_t v = ir_value_new(l->g, name, t, l->err);
-
-	if (v < 0)
-		return v;
-	*data = arena_alloc(l->g->arena, tensor_elements(t), sizeof(float));
-	if (!*data)
-		return error_set(l->err, -ENOMEM, "no memory for a constant");
-	l->g->values[v].data = *data;
 	return v;
 }
 
@@ -180,15 +162,10 @@ static int emit_twin(struct layout *l, const struct ir_node *like, const struct 
 
 /* ---- convolution ---- */
 
-static bool is_constant_f32(const struct layout *l, int32_t v)
-{
-	return v != IR_NONE && value(l, v)->data && value(l, v)->t.dtype == WIRE_F32;
-}
-
 static bool takes_conv(const struct layout *l, const struct ir_node *n)
 {
-	return is_tensor(n, MODEL_FN_CONV) && is_constant_f32(l, n->in[1]) &&
-	       (n->in[2] == IR_NONE || is_constant_f32(l, n->in[2])) &&
+	return is_tensor(n, MODEL_FN_CONV) && is_constant_f32(l->g, n->in[1]) &&
+	       (n->in[2] == IR_NONE || is_constant_f32(l->g, n->in[2])) &&
 	       !ir_is_constant(l->g, n->in[0]) && value(l, n->in[0])->batch <= 0;
 }
 
@@ -255,14 +232,14 @@ static int conv_constants(
 {
 	float *data;
 
-	in[1] = new_constant(l, n->name, &t->in[1], &data);
+	in[1] = new_constant(l->g, n->name, &t->in[1], &data, l->err);
 	if (in[1] < 0)
 		return in[1];
 	pack_filters(
 		data, value(l, n->in[1])->data, &n->t.in[1], (size_t)t->i[0], t->in[1].rank == 2);
 	if (n->in[2] == IR_NONE)
 		return 0;
-	in[2] = new_constant(l, n->name, &t->in[2], &data);
+	in[2] = new_constant(l->g, n->name, &t->in[2], &data, l->err);
 	if (in[2] < 0)
 		return in[2];
 	pack_bias(data, value(l, n->in[2])->data, (size_t)t->i[16],
@@ -414,7 +391,7 @@ static int32_t constant_twin(struct layout *l, int32_t v, uint32_t rank)
 	for (uint32_t d = 0; d < rank; d++)
 		full.dims[d] = d + t.rank < rank ? 1 : t.dims[d + t.rank - rank];
 	last = channels_last(&full);
-	twin = new_constant(l, value(l, v)->name, &last, &to);
+	twin = new_constant(l->g, value(l, v)->name, &last, &to, l->err);
 	if (twin < 0)
 		return twin;
 	channels = full.dims[1];
@@ -435,7 +412,7 @@ static bool takes_binary(const struct layout *l, const struct ir_node *n)
 	for (int k = 0; k < 2; k++) {
 		any |= lives_in_twin(l, n->in[k]);
 		if (ir_is_constant(l->g, n->in[k])
-				? !is_constant_f32(l, n->in[k])
+				? !is_constant_f32(l->g, n->in[k])
 				: n->t.in[k].rank != rank || value(l, n->in[k])->batch > 0 ||
 					  l->flat[n->in[k]] != IR_NONE)
 			return false;
@@ -514,7 +491,7 @@ static int32_t turned_rows(struct layout *l, const struct ir_node *n, const stru
 	const float *from = value(l, n->in[1])->data;
 	const size_t channels = x->dims[1], positions = tensor_span(x, 2, x->rank);
 	float *to;
-	int32_t v = new_constant(l, n->name, &w, &to);
+	int32_t v = new_constant(l->g, n->name, &w, &to, l->err);
 
 	for (size_t k = 0; v >= 0 && k < n->k; k++)
 		memcpy(to + (k % positions * channels + k / positions) * n->n, from + k * n->n,

@@ -1,68 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The passes (layout.c has one more): fold per-channel factors into convolutions, form dense
- * layers, choose the fast forms of activations and softmax, fuse bias and activation, drop dead
- * code. Each is one function; passes_run() at the end lists them in order. (Identities never become
- * nodes; constants fold while reading.)
+ * The passes: fold per-channel factors into convolutions, form dense layers, choose the fast forms
+ * of activations and softmax, fuse bias and activation, drop dead code. Each is one function, the
+ * larger ones in files of their own (fuse_*.c, layout.c); passes_run() at the end lists them in order.
+ * (Identities never become nodes; constants fold while reading.)
  */
 #include <errno.h>
 #include <string.h>
 
+#include "models/compile/match.h"
 #include "models/compile/passes.h"
-
-uint32_t *count_uses(struct ir_graph *g)
-{
-	uint32_t *uses = arena_alloc(g->arena, (size_t)g->n_values + 1, sizeof(*uses));
-
-	if (!uses)
-		return NULL;
-	for (int32_t i = 0; i < g->n_nodes; i++)
-		for (int k = 0; g->nodes[i].op != IR_DEAD && k < TENSOR_MAX_IN; k++)
-			if (g->nodes[i].in[k] != IR_NONE)
-				uses[g->nodes[i].in[k]]++;
-	for (uint32_t i = 0; i < g->n_outputs; i++)
-		uses[g->outputs[i].value]++;
-	return uses;
-}
-
-/* Producer of every value; IR_NONE for inputs and constants. */
-static int32_t *find_producers(struct ir_graph *g)
-{
-	int32_t *by = arena_alloc(g->arena, (size_t)g->n_values + 1, sizeof(*by));
-
-	if (!by)
-		return NULL;
-	for (int32_t v = 0; v < g->n_values; v++)
-		by[v] = IR_NONE;
-	for (int32_t i = 0; i < g->n_nodes; i++)
-		for (int k = 0; g->nodes[i].op != IR_DEAD && k < TENSOR_MAX_OUT; k++)
-			if (g->nodes[i].out[k] != IR_NONE)
-				by[g->nodes[i].out[k]] = i;
-	return by;
-}
-
-static bool is_tensor(const struct ir_node *n, uint32_t function)
-{
-	return n->op == IR_TENSOR && n->t.function == function;
-}
-
-static bool is_constant_f32(const struct ir_graph *g, int32_t v)
-{
-	return v != IR_NONE && g->values[v].data && g->values[v].t.dtype == WIRE_F32;
-}
-
-static int32_t new_constant(struct ir_graph *g, const char *name, const struct tensor *t,
-	float **data, struct error *err)
-{
-	int32_t v = ir_value_new(g, name, t, err);
-
-	if (v < 0)
-		return v;
-	*data = arena_alloc(g->arena, tensor_elements(t), sizeof(float));
-	if (!*data)
-		return error_set(err, -ENOMEM, "no memory for a constant");
-	g->values[v].data = *data;
-	return v;
-}
 
 /* ---- convolution and what follows it ---- */
 
@@ -116,15 +62,6 @@ static bool is_fusable_conv(const struct ir_graph *g, const struct ir_node *c)
 	       (c->in[2] == IR_NONE || is_constant_f32(g, c->in[2]));
 }
 
-/* `into` now also does the work of `n`, which goes: its output is the layer's. */
-static void absorb(
-	const struct ir_graph *g, int32_t *producer, struct ir_node *into, struct ir_node *n)
-{
-	into->out[0] = n->out[0];
-	producer[n->out[0]] = (int32_t)(into - g->nodes);
-	n->op = IR_DEAD;
-}
-
 /* conv x constant, conv + constant: BatchNormalization arrives as these two. */
 static int pass_fold_into_conv(struct ir_graph *g, struct error *err)
 {
@@ -174,32 +111,6 @@ static int pass_form_dense(struct ir_graph *g, struct error *err)
 	return 0;
 }
 
-static uint32_t activation_of(int64_t unary)
-{
-	switch (unary) {
-	case UNARY_RELU:
-		return MODEL_ACT_RELU;
-	case UNARY_SIGMOID:
-		return MODEL_ACT_SIGMOID;
-	case UNARY_TANH:
-		return MODEL_ACT_TANH;
-	case UNARY_LEAKY_RELU:
-		return MODEL_ACT_LEAKY_RELU;
-	case UNARY_CLIP:
-		return MODEL_ACT_CLIP;
-	case UNARY_NEG:
-		return MODEL_ACT_NEG;
-	case UNARY_ABS:
-		return MODEL_ACT_ABS;
-	case UNARY_EXP:
-		return MODEL_ACT_EXP;
-	case UNARY_SQRT:
-		return MODEL_ACT_SQRT;
-	default:
-		return MODEL_ACT_NONE;
-	}
-}
-
 /* Activations and softmax on float32 have kernels of their own, over all rows of a batch at once.
  */
 static int pass_choose_kernels(struct ir_graph *g, struct error *err)
@@ -208,13 +119,12 @@ static int pass_choose_kernels(struct ir_graph *g, struct error *err)
 	for (int32_t i = 0; i < g->n_nodes; i++) {
 		struct ir_node *n = &g->nodes[i];
 		const struct tensor *x = &n->t.in[0];
-		uint32_t axis = (uint32_t)n->t.i[0], act = activation_of(n->t.i[0]);
+		uint32_t axis = (uint32_t)n->t.i[0];
 
 		if (n->op != IR_TENSOR || x->dtype != WIRE_F32 || ir_is_constant(g, n->in[0]))
 			continue;
-		if (n->t.function == MODEL_FN_UNARY && act) {
+		if (n->t.function == MODEL_FN_UNARY && match_activation(&n->t, &n->act)) {
 			n->op = IR_UNARY;
-			n->act = (struct activation){act, n->t.f[0], n->t.f[1]};
 		} else if (n->t.function == MODEL_FN_SOFTMAX) {
 			n->op = IR_SOFTMAX;
 			n->m = (uint32_t)tensor_span(x, 0, axis);
@@ -339,10 +249,15 @@ int passes_run(struct ir_graph *g, struct error *err)
 	static int (*const passes[])(struct ir_graph *, struct error *) = {
 		pass_drop_dead,
 		pass_fold_into_conv,
+		pass_fuse_norm,
+		pass_fuse_elementwise,
+		pass_fuse_attention,
+		pass_drop_dead,
 		pass_form_dense,
 		pass_choose_kernels,
 		pass_channels_last,
 		pass_fuse_bias,
+		pass_simplify,
 		pass_fuse_activation,
 		pass_drop_dead,
 	};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Passes over the graph, each graph → graph with the same answers.
+ * Passes over the graph, each graph → graph with the same answers (up to rounding).
  */
 #pragma once
 
@@ -8,8 +8,15 @@
 /* Run all passes in their order. -ENOMEM, or 0. */
 int passes_run(struct ir_graph *g, struct error *err);
 
-/* layout.c: convolutions, pools and what lies between them work with channels last. -errno. */
-int pass_channels_last(struct ir_graph *g, struct error *err);
+/* The larger ones, in the order they run: */
 
-/* Uses of every value, graph outputs included; the table is the arena's. NULL: no memory. */
-uint32_t *count_uses(struct ir_graph *g);
+/* ReduceMean, Sub, Pow, ReduceMean, Add, Sqrt, Div, and a scale and bias after: one LAYER_NORM. */
+int pass_fuse_norm(struct ir_graph *g, struct error *err);
+/* Chains of one value and numbers that compute a known activation: that activation. */
+int pass_fuse_elementwise(struct ir_graph *g, struct error *err);
+/* softmax(scale Q K^T + mask) V with the moves around it: one ATTENTION. */
+int pass_fuse_attention(struct ir_graph *g, struct error *err);
+/* Arithmetic with a number: one multiplication and addition; powers 2 and 1/2. */
+int pass_simplify(struct ir_graph *g, struct error *err);
+/* Convolutions, pools and what lies between them work with channels last. -errno. */
+int pass_channels_last(struct ir_graph *g, struct error *err);

@@ -291,7 +291,7 @@ static void run_images(const struct tensor_op *op, const struct tensor_args *a,
 		window_offsets(p, at, pixel, b.pixels);
 		run_groups(op, a, p, b);
 		if (!clamps)
-			a->kernels->unary(
+			a->kernels->v->unary(
 				(struct activation){(uint32_t)op->i[17], op->f[0], op->f[1]}, b.y,
 				b.y, b.pixels * p->filters);
 		b.y += b.pixels * p->filters;

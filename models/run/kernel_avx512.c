@@ -18,84 +18,6 @@
 
 enum { LANES = 16, MAX_ROWS = 8, MAX_PANELS = 4, SPLITS = 8, LARGE_WEIGHTS = 32768 };
 
-/* e^x: x = n ln2 + r, |r| <= ln2/2, Cody-Waite reduction, Cephes expf polynomial (Moshier). */
-INLINE __m512 exp512(__m512 x)
-{
-	__m512 n, r, p;
-
-	x = _mm512_min_ps(_mm512_set1_ps(89.0f), _mm512_max_ps(_mm512_set1_ps(-104.0f), x));
-	n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504088896341f)),
-		_MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-	r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
-	r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
-	p = _mm512_set1_ps(1.9875691500e-4f);
-	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.3981999507e-3f));
-	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(8.3334519073e-3f));
-	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(4.1665795894e-2f));
-	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.6666665459e-1f));
-	p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.0000001201e-1f));
-	p = _mm512_fmadd_ps(_mm512_mul_ps(r, r), p, r);
-	return _mm512_scalef_ps(_mm512_add_ps(p, _mm512_set1_ps(1.0f)), n);
-}
-
-INLINE __m512 sigmoid512(__m512 x)
-{
-	const __m512 one = _mm512_set1_ps(1.0f);
-
-	return _mm512_div_ps(
-		one, _mm512_add_ps(one, exp512(_mm512_sub_ps(_mm512_setzero_ps(), x))));
-}
-
-/* |x| < 0.625: odd polynomial (Cephes tanhf); else 1 - 2 / (e^2|x| + 1) with x's sign. */
-INLINE __m512 tanh512(__m512 x)
-{
-	const __m512 one = _mm512_set1_ps(1.0f), two = _mm512_set1_ps(2.0f);
-	__m512 mag = _mm512_abs_ps(x), z = _mm512_mul_ps(x, x), p, big;
-	__mmask16 small = _mm512_cmp_ps_mask(mag, _mm512_set1_ps(0.625f), _CMP_LT_OQ);
-
-	p = _mm512_set1_ps(-5.70498872745e-3f);
-	p = _mm512_fmadd_ps(p, z, _mm512_set1_ps(2.06390887954e-2f));
-	p = _mm512_fmadd_ps(p, z, _mm512_set1_ps(-5.37397155531e-2f));
-	p = _mm512_fmadd_ps(p, z, _mm512_set1_ps(1.33314422036e-1f));
-	p = _mm512_fmadd_ps(p, z, _mm512_set1_ps(-3.33332819422e-1f));
-	p = _mm512_fmadd_ps(_mm512_mul_ps(p, z), x, x);
-	big = exp512(_mm512_mul_ps(mag, two));
-	big = _mm512_sub_ps(one, _mm512_div_ps(two, _mm512_add_ps(big, one)));
-	big = _mm512_or_ps(big, _mm512_and_ps(x, _mm512_set1_ps(-0.0f)));
-	return _mm512_mask_mov_ps(big, small, p);
-}
-
-/* Constants come first in min and max: with a NaN the second operand, the data, is returned. */
-INLINE __m512 activate(struct activation act, __m512 x)
-{
-	const __m512 zero = _mm512_setzero_ps();
-
-	switch (act.kind) {
-	case MODEL_ACT_RELU:
-		return _mm512_max_ps(zero, x);
-	case MODEL_ACT_SIGMOID:
-		return sigmoid512(x);
-	case MODEL_ACT_TANH:
-		return tanh512(x);
-	case MODEL_ACT_LEAKY_RELU:
-		return _mm512_mask_mul_ps(
-			x, _mm512_cmp_ps_mask(x, zero, _CMP_LT_OQ), x, _mm512_set1_ps(act.a));
-	case MODEL_ACT_CLIP:
-		return _mm512_min_ps(
-			_mm512_set1_ps(act.b), _mm512_max_ps(_mm512_set1_ps(act.a), x));
-	case MODEL_ACT_NEG:
-		return _mm512_xor_ps(x, _mm512_set1_ps(-0.0f));
-	case MODEL_ACT_ABS:
-		return _mm512_abs_ps(x);
-	case MODEL_ACT_EXP:
-		return exp512(x);
-	case MODEL_ACT_SQRT:
-		return _mm512_sqrt_ps(x);
-	default:
-		return x;
-	}
-}
-
 /* Lanes below n. */
 INLINE __mmask16 tail_mask(size_t n)
 {
@@ -111,20 +33,10 @@ INLINE __m512 floor_of(const struct dense *d)
 	return _mm512_set1_ps(d->act.kind == MODEL_ACT_RELU ? 0.0f : -__builtin_inff());
 }
 
-static void unary(struct activation act, float *y, const float *x, size_t n)
-{
-	for (size_t i = 0; i < n; i += LANES) {
-		__mmask16 mask = tail_mask(n - i);
-
-		_mm512_mask_storeu_ps(
-			y + i, mask, activate(act, _mm512_maskz_loadu_ps(mask, x + i)));
-	}
-}
-
 static void activate_stored(const struct dense *d)
 {
 	if (d->act.kind > MODEL_ACT_RELU)
-		unary(d->act, d->y, d->y, d->rows * d->out);
+		vectors_avx512.unary(d->act, d->y, d->y, d->rows * d->out);
 }
 
 INLINE void tile_store(const struct dense *d, size_t row, size_t col, __m512 v)
@@ -403,38 +315,7 @@ static void dense_columns(const struct dense *d)
 			y[r * d->out] += d->bias[n];
 	}
 	if (d->act.kind != MODEL_ACT_NONE)
-		unary(d->act, d->y, d->y, d->rows * d->out);
-}
-
-/* Three passes over one vector; the one of n <= 16 (class scores) stays in a register. */
-static void softmax_one(float *y, const float *x, size_t n)
-{
-	const __m512 low = _mm512_set1_ps(-__builtin_inff());
-	__m512 top = low, sum = _mm512_setzero_ps(), peak, scale;
-
-	for (size_t i = 0; i < n; i += LANES)
-		top = _mm512_max_ps(top, _mm512_mask_loadu_ps(low, tail_mask(n - i), x + i));
-	peak = _mm512_set1_ps(_mm512_reduce_max_ps(top));
-	for (size_t i = 0; i < n; i += LANES) {
-		__mmask16 mask = tail_mask(n - i);
-		__m512 e = exp512(_mm512_sub_ps(_mm512_maskz_loadu_ps(mask, x + i), peak));
-
-		sum = _mm512_mask_add_ps(sum, mask, sum, e);
-		_mm512_mask_storeu_ps(y + i, mask, e);
-	}
-	scale = _mm512_set1_ps(1.0f / _mm512_reduce_add_ps(sum));
-	for (size_t i = 0; i < n; i += LANES) {
-		__mmask16 mask = tail_mask(n - i);
-
-		_mm512_mask_storeu_ps(
-			y + i, mask, _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, y + i), scale));
-	}
-}
-
-static void softmax(float *y, const float *x, size_t rows, size_t n)
-{
-	for (size_t r = 0; r < rows; r++)
-		softmax_one(y + r * n, x + r * n, n);
+		vectors_avx512.unary(d->act, d->y, d->y, d->rows * d->out);
 }
 
 static const struct kernels avx512 = {
@@ -444,8 +325,7 @@ static const struct kernels avx512 = {
 			[MODEL_LAYOUT_PANELS] = dense_panels,
 			[MODEL_LAYOUT_COLUMNS] = dense_columns,
 		},
-	.unary = unary,
-	.softmax = softmax,
+	.v = &vectors_avx512,
 	.conv = &conv_avx512,
 };
 

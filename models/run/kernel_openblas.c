@@ -21,7 +21,7 @@ static void bias_fill(const struct dense *d)
 static void activate(const struct dense *d)
 {
 	if (d->act.kind != MODEL_ACT_NONE)
-		kernels_native()->unary(d->act, d->y, d->y, d->rows * d->out);
+		kernels_native()->v->unary(d->act, d->y, d->y, d->rows * d->out);
 }
 
 /* y[rows][n columns of `out`] += x . w, where w is [k][ld], or [n][ld] when transposed. */
@@ -71,17 +71,7 @@ static void dense_columns(const struct dense *d)
 	activate(d);
 }
 
-static void unary(struct activation act, float *y, const float *x, size_t n)
-{
-	kernels_native()->unary(act, y, x, n);
-}
-
-static void softmax(float *y, const float *x, size_t rows, size_t n)
-{
-	kernels_native()->softmax(y, x, rows, n);
-}
-
-static const struct kernels openblas = {
+static struct kernels openblas = {
 	.name = "openblas",
 	.dense =
 		{
@@ -89,8 +79,6 @@ static const struct kernels openblas = {
 			[MODEL_LAYOUT_ROW_MAJOR] = dense_row_major,
 			[MODEL_LAYOUT_COLUMNS] = dense_columns,
 		},
-	.unary = unary,
-	.softmax = softmax,
 };
 
 const struct kernels *kernels_openblas(void)
@@ -99,5 +87,6 @@ const struct kernels *kernels_openblas(void)
 	 * models/README.md); this is the belt to those braces. */
 	if (openblas_get_num_threads() != 1)
 		openblas_set_num_threads(1);
+	openblas.v = kernels_native()->v; /* the same in every thread: a benign race */
 	return &openblas;
 }

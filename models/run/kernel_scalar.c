@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Scalar reference kernels: what every other kernel is tested against.
  */
-#include <math.h>
-
 #include "models/run/conv.h"
 #include "models/run/kernels.h"
 
@@ -18,39 +16,6 @@ bool dense_weight_bytes(uint32_t layout, uint64_t in, uint64_t out, uint64_t *by
 		in = (in + panel - 1) / panel * panel;
 	return !__builtin_mul_overflow(in, out, bytes) &&
 	       !__builtin_mul_overflow(*bytes, sizeof(float), bytes);
-}
-
-float activation_scalar(struct activation act, float x)
-{
-	switch (act.kind) {
-	case MODEL_ACT_RELU:
-		return x < 0 ? 0 : x;
-	case MODEL_ACT_SIGMOID:
-		return (float)(1.0 / (1.0 + exp(-(double)x)));
-	case MODEL_ACT_TANH:
-		return tanhf(x);
-	case MODEL_ACT_LEAKY_RELU:
-		return x < 0 ? act.a * x : x;
-	case MODEL_ACT_CLIP:
-		x = x < act.a ? act.a : x;
-		return x > act.b ? act.b : x;
-	case MODEL_ACT_NEG:
-		return -x;
-	case MODEL_ACT_ABS:
-		return fabsf(x);
-	case MODEL_ACT_EXP:
-		return expf(x);
-	case MODEL_ACT_SQRT:
-		return sqrtf(x);
-	default:
-		return x;
-	}
-}
-
-static void unary(struct activation act, float *y, const float *x, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		y[i] = activation_scalar(act, x[i]);
 }
 
 /* Position of weight (k, n) in each layout. */
@@ -99,37 +64,6 @@ static void dense_columns(const struct dense *d)
 	dense(d, at_columns);
 }
 
-/* Subtracting the largest element first keeps every exponential in (0, 1]. */
-static void softmax_one(float *y, const float *x, size_t n, size_t stride)
-{
-	float top = x[0];
-	double sum = 0;
-
-	for (size_t i = 1; i < n; i++)
-		top = x[i * stride] > top ? x[i * stride] : top;
-	for (size_t i = 0; i < n; i++) {
-		y[i * stride] = expf(x[i * stride] - top);
-		sum += (double)y[i * stride];
-	}
-	for (size_t i = 0; i < n; i++)
-		y[i * stride] = (float)((double)y[i * stride] / sum);
-}
-
-static void softmax(float *y, const float *x, size_t rows, size_t n)
-{
-	for (size_t r = 0; r < rows; r++)
-		softmax_one(y + r * n, x + r * n, n, 1);
-}
-
-void softmax_strided_run(const struct model_op *op, float *dst, const float *src)
-{
-	size_t n = op->n, inner = op->k;
-
-	for (size_t m = 0; m < op->m; m++)
-		for (size_t i = 0; i < inner; i++)
-			softmax_one(dst + m * n * inner + i, src + m * n * inner + i, n, inner);
-}
-
 const struct kernels kernels_scalar = {
 	.name = "scalar",
 	.dense =
@@ -138,7 +72,6 @@ const struct kernels kernels_scalar = {
 			[MODEL_LAYOUT_ROW_MAJOR] = dense_row_major,
 			[MODEL_LAYOUT_COLUMNS] = dense_columns,
 		},
-	.unary = unary,
-	.softmax = softmax,
+	.v = &vectors_scalar,
 	.conv = &conv_scalar,
 };

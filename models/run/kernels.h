@@ -28,15 +28,63 @@ struct dense {
 	struct activation act;
 };
 
+/* y = (x - mean) / sqrt(variance + epsilon) scale + bias over each of `rows` vectors of n. */
+struct norm {
+	const float *x, *scale, *bias; /* scale, bias: n; bias may be NULL */
+	float *y;                      /* may be x */
+	size_t rows, n;
+	float epsilon;
+	bool rms; /* the mean counts as 0 */
+};
+
+/* c[m][n] = alpha a[m][k] b[k][n]; strides in floats between rows, columns are neighbours. */
+struct product {
+	const float *a, *b;
+	float *c;
+	size_t m, k, n, a_stride, b_stride, c_stride;
+	float alpha;
+};
+
+enum vector_binary {
+	VECTOR_ADD,
+	VECTOR_SUB,
+	VECTOR_MUL,
+	VECTOR_DIV,
+	VECTOR_MIN, /* NaN in either operand is NaN */
+	VECTOR_MAX,
+	VECTOR_PRELU, /* a < 0 ? a b : a */
+};
+
+/* An operand of a binary line: element i is x[i step], step 0 or 1. */
+struct line {
+	const float *x;
+	size_t step;
+};
+
+/* What a family does beside dense layers. Every y may be one of its inputs unless said otherwise. */
+struct vectors {
+	/* y[i] = act(x[i]), i < n. */
+	void (*unary)(struct activation act, float *y, const float *x, size_t n);
+	void (*binary)(enum vector_binary fn, float *y, struct line a, struct line b, size_t n);
+	/* Softmax over each of `rows` contiguous vectors of n. */
+	void (*softmax)(float *y, const float *x, size_t rows, size_t n);
+	void (*layer_norm)(const struct norm *p);
+	void (*product)(const struct product *p); /* c overlaps neither */
+	/* to[c to_stride + r] = from[r from_stride + c]; they do not overlap. */
+	void (*transpose)(float *to, size_t to_stride, const float *from, size_t from_stride,
+		size_t rows, size_t columns);
+};
+
 struct kernels {
 	const char *name;
 	void (*dense[MODEL_LAYOUT_END])(const struct dense *d); /* NULL: layout not taken */
-	/* y[i] = act(x[i]), i < n; y == x is allowed. */
-	void (*unary)(struct activation act, float *y, const float *x, size_t n);
-	/* Softmax over each of `rows` contiguous vectors of n; y == x is allowed. */
-	void (*softmax)(float *y, const float *x, size_t rows, size_t n);
+	const struct vectors *v;
 	const struct conv_kernels *conv; /* models/run/conv.h; NULL: kernels_native()'s */
 };
+
+/* Scalar: double sums, libm. The others: written once in vector_body.h on vecmath.h, whose head
+ * states their errors. Those exist only where they were compiled in. */
+extern const struct vectors vectors_scalar, vectors_avx2, vectors_avx512;
 
 /* Reference: double sums, libm. Takes every layout. */
 extern const struct kernels kernels_scalar;
@@ -45,9 +93,7 @@ extern const struct kernels kernels_scalar;
  * panels and columns by one call per panel. */
 const struct kernels *kernels_openblas(void);
 
-/* Panel and column kernels; NULL where they were not compiled in. The caller checks the CPU.
- * Errors against exact arithmetic, measured by tests/models/test_engine.c over the float range:
- * exp <= 2 ULP, sigmoid <= 4 ULP, tanh <= 4 ULP (results below 2^-126 excepted). */
+/* Panel and column kernels; NULL where they were not compiled in. The caller checks the CPU. */
 const struct kernels *kernels_avx2(void);
 const struct kernels *kernels_avx512(void);
 

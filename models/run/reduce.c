@@ -352,7 +352,7 @@ void softmax_run(const struct tensor_op *op, const struct tensor_args *a)
 		.m = (uint32_t)l.outer, .n = (uint32_t)l.n, .k = (uint32_t)l.inner};
 
 	if (l.inner == 1)
-		a->kernels->softmax(a->out[0], a->in[0], l.outer, l.n);
+		a->kernels->v->softmax(a->out[0], a->in[0], l.outer, l.n);
 	else
 		softmax_strided_run(&shape, a->out[0], a->in[0]);
 }
@@ -374,29 +374,18 @@ int layer_norm_infer(struct tensor_op *op, struct error *err)
 	return 0;
 }
 
-static void layer_norm_one(
-	float *y, const float *x, const float *scale, const float *bias, size_t n, float epsilon)
-{
-	double mean = 0, variance = 0;
-	float factor, shift;
-
-	for (size_t i = 0; i < n; i++)
-		mean += (double)x[i];
-	mean /= (double)n;
-	for (size_t i = 0; i < n; i++)
-		variance += ((double)x[i] - mean) * ((double)x[i] - mean);
-	factor = (float)(1 / sqrt(variance / (double)n + (double)epsilon));
-	shift = (float)mean;
-	for (size_t i = 0; i < n; i++)
-		y[i] = (x[i] - shift) * factor * scale[i] + (bias ? bias[i] : 0);
-}
-
-void layer_norm_run(const struct tensor_op *op, const struct tensor_args *a)
+void layer_norm_rows(const struct tensor_op *op, const struct tensor_args *a, size_t rows)
 {
 	const size_t n = tensor_span(&op->in[0], (uint32_t)op->i[0], op->in[0].rank);
-	const size_t rows = tensor_elements(&op->in[0]) / n;
 
-	for (size_t r = 0; r < rows; r++)
-		layer_norm_one((float *)a->out[0] + r * n, (const float *)a->in[0] + r * n,
-			a->in[1], a->in[2], n, op->f[0]);
+	a->kernels->v->layer_norm(&(struct norm){
+		.x = a->in[0],
+		.scale = a->in[1],
+		.bias = a->in[2],
+		.y = a->out[0],
+		.rows = rows * (tensor_elements(&op->in[0]) / n),
+		.n = n,
+		.epsilon = op->f[0],
+		.rms = op->i[1] != 0,
+	});
 }

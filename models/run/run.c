@@ -130,7 +130,7 @@ static void run_softmax(const struct run *r, const struct step *s, size_t from, 
 	float *dst = buffer(r, op->dst) + from * elements;
 
 	if (op->k == 1)
-		s->kernels->softmax(dst, src, n * op->m, op->n);
+		s->kernels->v->softmax(dst, src, n * op->m, op->n);
 	else
 		for (size_t row = 0; row < n; row++)
 			softmax_strided_run(op, dst + row * elements, src + row * elements);
@@ -188,7 +188,7 @@ static void run_op(const struct run *r, const struct step *s, size_t from, size_
 		run_dense(r, s, from, n);
 		break;
 	case MODEL_OP_UNARY:
-		s->kernels->unary((struct activation){op->activation, op->a, op->b},
+		s->kernels->v->unary((struct activation){op->activation, op->a, op->b},
 			buffer(r, op->dst) + from * op->m, buffer(r, op->src[0]) + from * op->m,
 			n * op->m);
 		break;

@@ -36,14 +36,25 @@ static const struct tensor_function functions[MODEL_FN_END] = {
 	[MODEL_FN_TOPK] = {"topk", topk_infer, topk_run, 1, 1},
 	[MODEL_FN_RECURRENT] = {"recurrent", recurrent_infer, recurrent_run, 3, 8},
 	[MODEL_FN_TREES] = {"trees", trees_infer, trees_run, 5, 6, trees_run_rows, trees_check},
-	[MODEL_FN_LAYER_NORM] = {"layer-norm", layer_norm_infer, layer_norm_run, 2, 3},
+	[MODEL_FN_LAYER_NORM] = {"layer-norm", layer_norm_infer, NULL, 2, 3, layer_norm_rows},
 	[MODEL_FN_CONV_LAST] = {"conv-last", conv_last_infer, conv_last_run, 2, 4, conv_last_rows},
 	[MODEL_FN_POOL_LAST] = {"pool-last", pool_last_infer, pool_last_run, 1, 1, pool_last_rows},
+	[MODEL_FN_ATTENTION] = {"attention", attention_infer, NULL, 3, 4, attention_rows},
 };
 
 const struct tensor_function *tensor_function_at(uint32_t function)
 {
 	return function < MODEL_FN_END && functions[function].infer ? &functions[function] : NULL;
+}
+
+void tensor_run(const struct tensor_op *op, const struct tensor_args *a)
+{
+	const struct tensor_function *f = &functions[op->function];
+
+	if (f->run_rows)
+		f->run_rows(op, a, 1);
+	else
+		f->run(op, a);
 }
 
 int tensor_refuse(const struct tensor_op *op, struct error *err, const char *fmt, ...)

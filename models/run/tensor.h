@@ -36,7 +36,10 @@
  *   TOPK        i[0] axis, i[1] k, i[2] 1 = largest, outputs values and INT64 indices
  *   RECURRENT   i[0] enum tensor_cell, i[1] direction (0, 1 reverse, 2 both), i[2] linear before
  *               reset, i[3] input_forget, i[4..9] activations, i[10] 1 = clip by f[0]; inputs X, W,
- * R, B, lengths, h, c, P LAYER_NORM  i[0] first axis, f[0] epsilon; inputs X, scale, optional bias
+ *               R, B, lengths, h, c, P
+ *   LAYER_NORM  i[0] first axis, i[1] 1 = RMS (the mean counts as 0), f[0] epsilon; inputs X, scale,
+ *               optional bias
+ *   ATTENTION   see attention.c
  *   TREES       see trees.h
  */
 #pragma once
@@ -145,6 +148,8 @@ enum tensor_scatter {
 	SCATTER_MAX,
 	SCATTER_END
 };
+/* A mask is added to the scores, or says which are hidden or kept. */
+enum tensor_mask { MASK_NONE, MASK_ADDED, MASK_HIDDEN, MASK_KEPT, MASK_END };
 enum tensor_cell { CELL_RNN, CELL_GRU, CELL_LSTM, CELL_END };
 
 struct tensor {
@@ -177,8 +182,9 @@ struct tensor_function {
 	int (*infer)(struct tensor_op *op, struct error *err);
 	void (*run)(const struct tensor_op *op, const struct tensor_args *a);
 	uint32_t min_in, max_in;
-	/* Optional: `rows` >= 1 rows at once, same results. Buffers' rows are contiguous; operands
-	 * that are constant have stride 0. Scratch is scratch_bytes however many rows there are. */
+	/* Optional, or instead of run(): `rows` >= 1 rows at once, same results. Buffers' rows are
+	 * contiguous; operands that are constant have stride 0. Scratch is scratch_bytes however many
+	 * rows there are. */
 	void (*run_rows)(const struct tensor_op *op, const struct tensor_args *a, size_t rows);
 	/* Optional: refuses constants whose contents run() could not work with within bounds. `in`
 	 * has NULL for operands that are absent or buffers. -EINVAL with err->text. */
@@ -187,6 +193,9 @@ struct tensor_function {
 
 /* NULL for a number that is no function. */
 const struct tensor_function *tensor_function_at(uint32_t function);
+
+/* One row by whichever of run() and run_rows() there is. */
+void tensor_run(const struct tensor_op *op, const struct tensor_args *a);
 
 /* Everything about `op` but its outputs is set: check it and set those. -EINVAL with err->text. */
 int tensor_infer(struct tensor_op *op, struct error *err);
@@ -300,4 +309,6 @@ void topk_run(const struct tensor_op *op, const struct tensor_args *a);
 int recurrent_infer(struct tensor_op *op, struct error *err);
 void recurrent_run(const struct tensor_op *op, const struct tensor_args *a);
 int layer_norm_infer(struct tensor_op *op, struct error *err);
-void layer_norm_run(const struct tensor_op *op, const struct tensor_args *a);
+void layer_norm_rows(const struct tensor_op *op, const struct tensor_args *a, size_t rows);
+int attention_infer(struct tensor_op *op, struct error *err);
+void attention_rows(const struct tensor_op *op, const struct tensor_args *a, size_t rows);

@@ -12,7 +12,9 @@
 static const char *const kind_names[MODEL_OP_END] = {"?", "dense", "unary", "softmax", "tensor"};
 static const char *const layout_names[MODEL_LAYOUT_END] = {"", "panels", "row-major", "columns"};
 static const char *const act_names[MODEL_ACT_END] = {
-	"", "relu", "sigmoid", "tanh", "leaky-relu", "clip", "neg", "abs", "exp", "sqrt"};
+	"", "relu", "sigmoid", "tanh", "leaky-relu", "clip", "neg", "abs", "exp", "sqrt", "log",
+	"erf", "reciprocal", "affine", "elu", "hard-sigmoid", "hard-swish", "softplus", "softsign",
+	"gelu", "gelu-tanh", "silu", "mish", "floor", "ceil", "round"};
 
 static void print_dims(const struct model_file_io *io)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * The engine against what it must equal: kernels against the scalar reference and long double
- * arithmetic, stepwise runs against whole ones, and artifacts nobody should accept.
- * Run from the repository's root: it compiles models/zoo/.
+ * The engine against what it must equal: dense kernels against the scalar reference, stepwise runs
+ * against whole ones, and artifacts nobody should accept (vector kernels: test_vectors.c). Run
+ * from the repository's root: it compiles models/zoo/.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -203,101 +203,6 @@ static void dense_layers_of_any_shape_equal_the_reference(void **state)
 				t_dense_equal(k, layout, d, t_random(2));
 		}
 	}
-}
-
-/* Distance from exact in units of the result's last place. */
-static double t_ulp(float got, long double exact)
-{
-	float as_float = (float)exact;
-	float next = nextafterf(fabsf(as_float), INFINITY);
-
-	return (double)(fabsl((long double)got - exact) / (long double)(next - fabsf(as_float)));
-}
-
-static long double t_exact(uint32_t kind, float x)
-{
-	if (kind == MODEL_ACT_EXP)
-		return expl((long double)x);
-	if (kind == MODEL_ACT_TANH)
-		return tanhl((long double)x);
-	return 1 / (1 + expl(-(long double)x));
-}
-
-static void activations_stay_within_their_stated_error(void **state)
-{
-	static const struct {
-		uint32_t kind;
-		float low, high;
-		double ulp;
-	} rows[] = {{MODEL_ACT_EXP, -87, 88, 2}, {MODEL_ACT_SIGMOID, -87, 88, 4},
-		{MODEL_ACT_TANH, -20, 20, 4}, {MODEL_ACT_TANH, -0.7f, 0.7f, 4},
-		{MODEL_ACT_TANH, -1e-6f, 1e-6f, 4}};
-	enum { N = 200000 };
-	float *x = t_floats(N, false), *y = t_floats(N, false);
-
-	(void)state;
-	for (int f = 1; f < 3; f++) {
-		const struct kernels *k = t_families(f);
-
-		for (size_t c = 0; k && c < sizeof(rows) / sizeof(rows[0]); c++) {
-			double worst = 0;
-
-			for (int i = 0; i < N; i++)
-				x[i] = rows[c].low + (rows[c].high - rows[c].low) * (float)i / N;
-			k->unary((struct activation){.kind = rows[c].kind}, y, x, N);
-			for (int i = 0; i < N; i++)
-				worst = fmax(worst, t_ulp(y[i], t_exact(rows[c].kind, x[i])));
-			print_message("%s activation %u in [%g, %g]: %.2f ULP\n", k->name,
-				rows[c].kind, (double)rows[c].low, (double)rows[c].high, worst);
-			assert_true(worst <= rows[c].ulp);
-		}
-	}
-	free(x);
-	free(y);
-}
-
-static void every_activation_keeps_nan_and_saturates_at_infinity(void **state)
-{
-	float x[19], y[19];
-
-	(void)state;
-	for (int f = 1; f < 3; f++)
-		for (uint32_t kind = 0; t_families(f) && kind < MODEL_ACT_END; kind++) {
-			struct activation act = {kind, 0.25f, 0.75f};
-
-			for (int i = 0; i < 19; i++)
-				x[i] = i % 3 == 0 ? NAN : i % 3 == 1 ? INFINITY : -INFINITY;
-			t_families(f)->unary(act, y, x, 19);
-			for (int i = 0; i < 19; i++) {
-				float want = activation_scalar(act, x[i]);
-
-				assert_true(isnan(want)
-						    ? isnan(y[i])
-						    : y[i] == want || fabsf(y[i] - want) < 1e-37f);
-			}
-		}
-}
-
-static void softmax_of_any_length_equals_the_reference_and_sums_to_one(void **state)
-{
-	(void)state;
-	for (int f = 1; f < 3; f++)
-		for (size_t n = 1; t_families(f) && n < 70; n++) {
-			float *x = t_floats(3 * n, true), *want = t_floats(3 * n, false);
-			double sum = 0;
-
-			for (size_t i = 0; i < 3 * n; i++)
-				x[i] *= i < n ? 1.0f : 1000.0f; /* large scores must not overflow */
-			kernels_scalar.softmax(want, x, 3, n);
-			t_families(f)->softmax(x, x, 3, n);
-			for (size_t i = 0; i < 3 * n; i++)
-				assert_true(fabsf(x[i] - want[i]) <= 1e-6f);
-			for (size_t i = 0; i < n; i++)
-				sum += (double)x[i];
-			assert_true(fabs(sum - 1) < 1e-5);
-			free(x);
-			free(want);
-		}
 }
 
 /* ---- runs ---- */
@@ -661,9 +566,6 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(dense_layers_of_any_shape_equal_the_reference),
-		cmocka_unit_test(activations_stay_within_their_stated_error),
-		cmocka_unit_test(every_activation_keeps_nan_and_saturates_at_infinity),
-		cmocka_unit_test(softmax_of_any_length_equals_the_reference_and_sums_to_one),
 		cmocka_unit_test(every_backend_gives_the_scalar_reference_s_answers),
 		cmocka_unit_test(a_run_taken_step_by_step_equals_one_taken_in_one_go),
 		cmocka_unit_test(a_row_s_answer_does_not_depend_on_its_batch_or_alignment),

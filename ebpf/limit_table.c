@@ -120,7 +120,8 @@ static uint64_t scale_ahead(uint64_t ahead, uint64_t from, uint64_t to, uint64_t
 	return limits_at_most(scaled, burst);
 }
 
-/* Move one TAT to its new limits, against workers that are charging it. */
+/* Move one TAT to its new limits, against workers that are charging it. The word always changes, if only by
+ * a tick: a worker that has read the old limits then cannot succeed any more. */
 static void move_tat(uint64_t *word, uint64_t now, uint64_t from, uint64_t to, uint64_t burst)
 {
 	uint64_t tat = limits_load(word), moved;
@@ -129,6 +130,7 @@ static void move_tat(uint64_t *word, uint64_t now, uint64_t from, uint64_t to, u
 		uint64_t ahead = tat > now ? tat - now : 0;
 
 		moved = now + scale_ahead(ahead, from, to, burst);
+		moved += moved == tat;
 	} while (!__atomic_compare_exchange_n(word, &tat, moved, false, __ATOMIC_ACQ_REL,
 		__ATOMIC_ACQUIRE));
 }

@@ -57,7 +57,7 @@ struct limit_slot {
 	uint64_t refused_interval_ticks; /* per RATE_LIMITED reply, burst LIMITS_REFUSED_BURST; 0 = none */
 	uint64_t model_mask;             /* bit i: may use model index i (abi/link.h) */
 	uint32_t flags;
-	uint32_t generation; /* odd while control rewrites the limit fields and moves the TAT along */
+	uint32_t generation; /* odd while control rewrites the limit fields and moves the TAT along: closed */
 };
 
 STATIC_ASSERT(sizeof(struct limit_slot) == 64, "one cache line a subscriber");
@@ -178,7 +178,12 @@ MR_ALWAYS_INLINE struct limit_result limits_take(struct limit_slot *slot, uint64
 
 /* Charge `units` at `now` (ticks) to `slot`. Lock-free, any number of threads, one compare-and-swap
  * when uncontended. A refused charge changes nothing. Admitted units are not added to
- * units_admitted here: that is limits_account(). */
+ * units_admitted here: that is limits_account().
+ *
+ * While control changes the limits nothing is admitted: one half of the old limits with one half of the
+ * new ones, or the old TAT under new limits, would let more through than either plan
+ * (tests/spin/limiter.pml). That lasts four stores; when control dies between them, until the next
+ * control sets the limits again at its start. */
 MR_ALWAYS_INLINE struct limit_result limits_charge(struct limit_slot *slot, uint64_t now,
 	uint32_t units)
 {
@@ -187,6 +192,8 @@ MR_ALWAYS_INLINE struct limit_result limits_charge(struct limit_slot *slot, uint
 	uint64_t burst = limits_at_most(limits_load(&slot->burst_ticks), LIMITS_MAX_TICKS);
 	uint64_t cost = limits_cost(limits_load(&slot->interval_ticks), units);
 
+	if (mr_unlikely(generation & 1))
+		return (struct limit_result){LIMIT_CONTENDED, limits_at_most(cost, LIMITS_TICKS_PER_S)};
 	if (mr_unlikely(cost > burst))
 		return never;
 	return limits_take(slot, &slot->tat_ticks, generation, now, cost, burst);

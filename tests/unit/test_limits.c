@@ -334,6 +334,20 @@ static void a_clock_that_is_behind_another_workers_is_no_corruption(void **state
 	assert_int_equal(limits_charge(&slot, epoch + 2 * SECOND, 1).verdict, LIMIT_ADMITTED);
 }
 
+/* Half of one plan and half of another admit more than either: six units here instead of one. */
+static void nothing_is_admitted_while_the_limits_change(void **state)
+{
+	struct limit_slot slot = slot_of(1e6, 1);
+
+	(void)state;
+	slot.generation |= 1;
+	slot.burst_ticks *= 6;
+	assert_int_equal(limits_charge(&slot, epoch, 1).verdict, LIMIT_CONTENDED);
+	assert_true(limits_charge_refusal(&slot, epoch)); /* and the client is told */
+	slot.generation++;
+	assert_int_equal(limits_charge(&slot, epoch, 1).verdict, LIMIT_ADMITTED);
+}
+
 static void during_a_change_a_far_tat_is_refused_briefly_and_kept(void **state)
 {
 	struct limit_slot slot = slot_of(1000, 5);
@@ -398,6 +412,7 @@ int main(void)
 		cmocka_unit_test(tampering_is_noticed_and_cured),
 		cmocka_unit_test(an_impossible_tat_is_reset_and_reported),
 		cmocka_unit_test(a_clock_that_is_behind_another_workers_is_no_corruption),
+		cmocka_unit_test(nothing_is_admitted_while_the_limits_change),
 		cmocka_unit_test(during_a_change_a_far_tat_is_refused_briefly_and_kept),
 		cmocka_unit_test(garbage_in_any_two_words_does_no_harm),
 	};

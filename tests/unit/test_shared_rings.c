@@ -152,6 +152,78 @@ static void limits_changed_under_fire_never_look_corrupt(void **state)
 	assert_int_equal(c.corrupt, 0);
 }
 
+enum { CHANGES = 1500, BURST_UNITS = 8 };
+
+struct rush {
+	struct limit_slot slot MR_ALIGNED(64);
+	pthread_barrier_t gate;
+	uint64_t now;
+	uint64_t admitted, corrupt;
+};
+
+static uint64_t drain(struct rush *r, uint64_t now)
+{
+	uint64_t n = 0;
+
+	for (int tries = 0; tries < 3 * BURST_UNITS; tries++) {
+		struct limit_result got = limits_charge(&r->slot, now, 1);
+
+		n += got.verdict == LIMIT_ADMITTED;
+		if (got.verdict == LIMIT_CORRUPT)
+			__atomic_fetch_add(&r->corrupt, 1, __ATOMIC_RELAXED);
+	}
+	return n;
+}
+
+static void *rush(void *arg)
+{
+	struct rush *r = arg;
+
+	for (int i = 0; i < CHANGES; i++) {
+		uint64_t n;
+
+		pthread_barrier_wait(&r->gate);
+		n = drain(r, r->now);
+		__atomic_fetch_add(&r->admitted, n, __ATOMIC_RELAXED);
+		pthread_barrier_wait(&r->gate);
+	}
+	return NULL;
+}
+
+/* Time stands still while two workers charge all they can and control changes the plan under them, to a
+ * much faster or a much slower one of the same burst: exactly one burst is admitted, however they meet
+ * (tests/spin/limiter.pml says why it would be more if a slot were open during the change). */
+static void a_change_of_plan_lets_not_one_unit_more_through(void **state)
+{
+	static const double rates[2] = {1, 1e6};
+	static struct rush r;
+	pthread_t t[2];
+
+	(void)state;
+	pthread_barrier_init(&r.gate, NULL, 3);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&t[i], NULL, rush, &r), 0);
+	for (int i = 0; i < CHANGES; i++) {
+		struct limit_plan plan = {.burst_units = BURST_UNITS, .flags = LIMIT_ACTIVE};
+
+		limits_clear(&r.slot);
+		r.now = (100 + (uint64_t)i) * LIMITS_TICKS_PER_S;
+		r.admitted = 0;
+		plan.rate_per_s = rates[i & 1];
+		limits_set(&r.slot, &plan, (r.now >> LIMITS_TICK_SHIFT) - 1, NULL);
+		plan.rate_per_s = rates[!(i & 1)];
+		pthread_barrier_wait(&r.gate);
+		limits_set(&r.slot, &plan, r.now >> LIMITS_TICK_SHIFT, NULL);
+		pthread_barrier_wait(&r.gate);
+		/* A changed word is a tick ahead at most. */
+		assert_int_equal(r.admitted + drain(&r, r.now + 16), BURST_UNITS);
+	}
+	for (int i = 0; i < 2; i++)
+		pthread_join(t[i], NULL);
+	assert_int_equal(r.corrupt, 0);
+	pthread_barrier_destroy(&r.gate);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -160,6 +232,7 @@ int main(void)
 		cmocka_unit_test(wild_indices_stay_inside_the_ring),
 		cmocka_unit_test(two_workers_on_one_slot_admit_the_plan_once),
 		cmocka_unit_test(limits_changed_under_fire_never_look_corrupt),
+		cmocka_unit_test(a_change_of_plan_lets_not_one_unit_more_through),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

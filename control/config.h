@@ -40,6 +40,7 @@ struct config {
 		int32_t *engine_cores;
 		uint32_t engine_cores_count;
 		bool refuse_not_finite;
+		uint32_t wide_buffers, reply_store_mb, reply_store_over_us;
 		uint32_t hang_ms;
 		bool attach;
 	} dataplane;

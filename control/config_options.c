@@ -51,6 +51,9 @@ const struct option config_options[] = {
 	{SECTION_DATAPLANE, "poll", OPTION_STRING, AT(dataplane.poll), .max = 16, .fallback = "busy", .choices = "busy|adaptive"},
 	{SECTION_DATAPLANE, "engine_cores", OPTION_I32S, AT(dataplane.engine_cores), COUNT(dataplane.engine_cores), .max = DP_MAX_ENGINES, .fallback = ""},
 	{SECTION_DATAPLANE, "refuse_not_finite", OPTION_BOOL, AT(dataplane.refuse_not_finite), .fallback = "false"},
+	{SECTION_DATAPLANE, "wide_buffers", OPTION_U32, AT(dataplane.wide_buffers), .min = 64, .max = 16384, .fallback = "256"},
+	{SECTION_DATAPLANE, "reply_store_mb", OPTION_U32, AT(dataplane.reply_store_mb), .max = 65536, .fallback = "16"},
+	{SECTION_DATAPLANE, "reply_store_over_us", OPTION_U32, AT(dataplane.reply_store_over_us), .min = 1, .max = 1000000, .fallback = "5"},
 	{SECTION_DATAPLANE, "hang_ms", OPTION_U32, AT(dataplane.hang_ms), .min = 100, .max = 600000, .fallback = "2000"},
 	{SECTION_DATAPLANE, "attach", OPTION_BOOL, AT(dataplane.attach), .fallback = "false"},
 

@@ -107,6 +107,9 @@ int config_to_dataplane(const struct config *c, bool limits_fallback, struct dp_
 	for (uint32_t i = 0; i < out->n_engines; i++)
 		out->engine_cores[i] = (uint32_t)c->dataplane.engine_cores[i];
 	out->refuse_not_finite = c->dataplane.refuse_not_finite;
+	out->wide_buffers = c->dataplane.wide_buffers;
+	out->reply_store_kb = c->dataplane.reply_store_mb ? c->dataplane.reply_store_mb * 1024 : UINT32_MAX;
+	out->reply_store_over_ns = c->dataplane.reply_store_over_us * 1000;
 	out->limits_fallback = limits_fallback;
 	out->log_level = config_log_level(c);
 	for (uint32_t p = 0; !rc && p < c->ports_count; p++)

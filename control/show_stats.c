@@ -143,6 +143,9 @@ static json_t *worker(const struct stats_worker *w, uint32_t index)
 		json_real((double)histogram_percentile(w->service_ns, 50) / 1e3));
 	json_object_set_new(o, "p99_us",
 		json_real((double)histogram_percentile(w->service_ns, 99) / 1e3));
+	json_object_set_new(o, "wide_bytes", number(w->wide_bytes));
+	json_object_set_new(o, "store_bytes", number(w->store_bytes));
+	json_object_set_new(o, "store_used_bytes", number(w->store_used_bytes));
 	json_object_set_new(o, "stage_cycles", stage_cycles(w));
 	return o;
 }

@@ -48,7 +48,7 @@ struct request {
 	uint8_t next;    /* next packet of the same group + 1; 0 = last */
 	uint16_t in, out; /* wide.h: rows of a request, of a reply that are larger than a datagram; 0 = not */
 	uint8_t dtype_out; /* of the reply's first output */
-	uint8_t pad;
+	uint8_t keep;      /* 1 = a result goes into the reply store */
 };
 
 STATIC_ASSERT(sizeof(struct request) == 72, "request");

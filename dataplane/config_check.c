@@ -8,13 +8,16 @@
 
 #include "abi/session.h"
 #include "base/fd.h"
+#include "burst.h"
 #include "config_check.h"
+#include "reply_store.h"
 
 #define refuse(err, ...) error_set(err, -EINVAL, "configuration: " __VA_ARGS__)
 
 enum {
 	MAX_CPU = 1024,
 	MAX_DESCRIPTORS = 32768,
+	MAX_WIDE_BUFFERS = 16384,
 	/* Each queue's rings may hold this many buffers at once: receive, transmit, and as much again that
 	 * is waiting for completion or in a core's cache (reference/performance.md 6.1). */
 	BUFFERS_PER_QUEUE = 8192,
@@ -127,6 +130,11 @@ static int check_fields(const struct dp_config *c, struct error *err)
 		return refuse(err, "unknown way to poll %u", c->poll);
 	if (c->n_engines > DP_MAX_ENGINES)
 		return refuse(err, "%u engine cores, %d are possible", c->n_engines, DP_MAX_ENGINES);
+	if (c->wide_buffers > MAX_WIDE_BUFFERS || (c->wide_buffers && c->wide_buffers < BURST_MAX))
+		return refuse(err, "%u buffers for large requests, %d..%d are possible", c->wide_buffers,
+			BURST_MAX, MAX_WIDE_BUFFERS);
+	if (c->reply_store_kb && c->reply_store_kb < STORE_MIN_KB)
+		return refuse(err, "a reply store of %u KiB, %d are the least", c->reply_store_kb, STORE_MIN_KB);
 	if (c->backend > DP_BACKEND_SCALAR)
 		return refuse(err, "unknown engine backend %u", c->backend);
 	return 0;

@@ -173,23 +173,82 @@ static uint32_t cost(const struct request *r)
 	return units > UINT32_MAX ? UINT32_MAX : (uint32_t)units;
 }
 
-/* Charged: into the batch. A reply of several datagrams needs a buffer to be built in. */
+/* Where the rows of a reply of `bytes` are built: larger than a datagram, in a buffer of their own. False =
+ * there is none, and the packet has been answered. */
+static bool reply_place(struct worker *w, uint32_t i, uint32_t bytes)
+{
+	struct request *r = &w->burst.requests[i];
+
+	w->burst.reply_bytes[i] = (uint16_t)bytes;
+	if (mr_likely(bytes <= WIRE_SEGMENT_ROW_BYTES))
+		return true;
+	r->out = segments_buffer(&w->segments);
+	if (!r->out) {
+		worker_answer(w, i, WIRE_OVERLOADED, 0, RETRY_NO_BUFFER_US);
+		return false;
+	}
+	w->burst.n_wide++;
+	return true;
+}
+
+/* Is this model's reply worth keeping? Those of several datagrams always are: what is lost of them is
+ * asked for again by one datagram. */
+static bool keeps(const struct worker *w, const struct request *r, uint32_t reply_bytes)
+{
+	return w->keeping.store.n && r->cell && (r->in || reply_bytes > WIRE_SEGMENT_ROW_BYTES ||
+		w->keeping.models >> r->model->index & 1);
+}
+
+/* Charged: into the batch. */
 static void permit(struct worker *w, uint32_t i)
 {
 	struct request *r = &w->burst.requests[i];
 	uint32_t bytes = r->n_rows * r->model->row_out_bytes;
 
-	if (mr_unlikely(bytes > WIRE_SEGMENT_ROW_BYTES)) {
-		r->out = segments_buffer(&w->segments);
-		if (!r->out) {
-			worker_answer(w, i, WIRE_OVERLOADED, 0, RETRY_NO_BUFFER_US);
-			return;
-		}
-		w->burst.n_wide++;
-	}
-	w->burst.reply_bytes[i] = (uint16_t)bytes;
+	if (!reply_place(w, i, bytes))
+		return;
 	r->dtype_out = r->model->dtype_out;
+	r->keep = keeps(w, r, bytes);
 	w->burst.state[i] = PKT_RUN;
+}
+
+/* ---- retries ---- */
+
+/* The same datagram of the same request: the first one fetches the reply again, however long that is; the
+ * others have nothing to add. Any other text under this id is refused. One unit has been charged. */
+static void repeat(struct worker *w, uint32_t i, const struct wire_request *q, const struct store_entry *e)
+{
+	const struct keeping *k = &w->keeping;
+	struct request *r = &w->burst.requests[i];
+	uint64_t hash = text_hash(&k->hash, q, r->rows, row_bytes(&w->burst.packets[i]));
+
+	if (!reply_store_matches(&k->store, e, q->segment_index, q->segment_count, hash)) {
+		worker_answer(w, i, WIRE_BAD_REQUEST, WIRE_REASON_OTHER_TEXT, 0);
+		return;
+	}
+	if (q->segment_index) {
+		worker_drop(w, i, STATS_DROP_SEGMENT);
+		return;
+	}
+	if (!reply_place(w, i, e->row_bytes))
+		return;
+	reply_store_rows(&k->store, e, worker_reply_rows(w, i));
+	r->status = WIRE_RESULT;
+	r->n_rows = e->rows;
+	r->detail = e->detail;
+	r->dtype_out = e->dtype;
+	r->keep = 0;
+	w->burst.state[i] = PKT_REPLY;
+	worker_count(w, STATS_REPEATED, 1);
+}
+
+/* What the store holds of a request that may run, or NULL. Only those that it could hold are looked for. */
+static const struct store_entry *kept_reply(const struct worker *w, const struct request *r,
+	const struct wire_request *q)
+{
+	if (q->segment_count == 1 && !keeps(w, r, q->rows * r->model->row_out_bytes))
+		return NULL;
+	return reply_store_find(&w->keeping.store, r->cell->session_id, q->request_id);
 }
 
 /* ---- requests of several datagrams ---- */
@@ -258,6 +317,7 @@ static void limit_segment(struct worker *w, uint32_t i, const struct wire_reques
 	struct segment_of of = {r->cell->session_id, w->burst.packets[i].wire.lane};
 	struct assembly *a = segments_find(&w->segments, of, q->request_id);
 	bool closed = a && a->state == ASSEMBLY_CLOSED;
+	const struct store_entry *kept;
 	enum wire_status status;
 	uint64_t retry;
 
@@ -268,22 +328,24 @@ static void limit_segment(struct worker *w, uint32_t i, const struct wire_reques
 			segments_close(&w->segments, a, of, q, w->burst.now_ns);
 		return;
 	}
-	if (closed) {
-		worker_drop(w, i, STATS_DROP_SEGMENT);
-		return;
-	}
 	status = triage(w, i, q);
-	if (status == WIRE_RESULT) {
+	kept = status == WIRE_RESULT ? kept_reply(w, r, q) : NULL;
+	if (kept) {
+		repeat(w, i, q, kept);
+	} else if (closed) {
+		worker_drop(w, i, STATS_DROP_SEGMENT);
+	} else if (status == WIRE_RESULT) {
 		keep_segment(w, i, q, of, a);
-		return;
+	} else {
+		segments_close(&w->segments, a, of, q, w->burst.now_ns);
+		worker_answer(w, i, status, r->detail, r->retry_after_us);
 	}
-	segments_close(&w->segments, a, of, q, w->burst.now_ns);
-	worker_answer(w, i, status, r->detail, r->retry_after_us);
 }
 
 static void limit_packet(struct worker *w, uint32_t i)
 {
 	struct request *r = &w->burst.requests[i];
+	const struct store_entry *kept;
 	struct wire_request q;
 	enum wire_status status;
 	uint64_t retry;
@@ -301,15 +363,19 @@ static void limit_packet(struct worker *w, uint32_t i)
 		return;
 	}
 	status = triage(w, i, &q);
-	if (!admit(w, r, status == WIRE_RESULT ? cost(r) : 1, &retry))
+	kept = status == WIRE_RESULT ? kept_reply(w, r, &q) : NULL;
+	if (!admit(w, r, status == WIRE_RESULT && !kept ? cost(r) : 1, &retry))
 		refuse(w, i, retry);
+	else if (mr_unlikely(kept))
+		repeat(w, i, &q, kept);
 	else if (status == WIRE_RESULT)
 		permit(w, i);
 	else
 		worker_answer(w, i, status, r->detail, r->retry_after_us);
 }
 
-static void expire_segments(struct worker *w)
+/* Time passes for what is held and what is kept. */
+static void expire(struct worker *w)
 {
 	struct segments *s = &w->segments;
 	uint64_t expired = s->expired;
@@ -317,6 +383,7 @@ static void expire_segments(struct worker *w)
 	segments_expire(s, w->burst.now_ns);
 	if (mr_unlikely(s->expired != expired))
 		worker_count(w, STATS_SEGMENTS_EXPIRED, s->expired - expired);
+	reply_store_expire(&w->keeping.store, w->burst.now_ns);
 }
 
 void stage_limit(struct worker *w)
@@ -324,7 +391,7 @@ void stage_limit(struct worker *w)
 	uint64_t evicted = w->segments.evicted;
 
 	w->burst.n_wide = 0;
-	expire_segments(w);
+	expire(w);
 	for (uint32_t i = 0; i < w->burst.n; i++)
 		if (w->burst.state[i] == PKT_AUTHENTIC)
 			limit_packet(w, i);

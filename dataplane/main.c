@@ -143,6 +143,7 @@ static int worker_start(struct program *p, uint32_t port, uint32_t queue, struct
 	struct stats_region *stats = p->service.regions.stats;
 	uint32_t i = p->n_launched;
 	struct worker *w = aligned_alloc(64, (sizeof(*w) + 63) & ~(size_t)63);
+	int rc;
 
 	if (!w)
 		return error_set(err, -ENOMEM, "out of memory");
@@ -152,8 +153,11 @@ static int worker_start(struct program *p, uint32_t port, uint32_t queue, struct
 		stats->header.tsc_hz);
 	stats->workers[i].cpu = c->ports[port].cores[queue];
 	p->workers[i] = w;
-	if (worker_memory(w, 0))
-		return error_set(err, -ENOMEM, "no memory for the large requests of worker %u", i);
+	rc = worker_take_memory(w, &(struct worker_memory){.wide_buffers = c->wide_buffers,
+		.store_kb = c->reply_store_kb, .store_over_ns = c->reply_store_over_ns}, stats->header.tsc_hz);
+	if (rc)
+		return error_set(err, rc, "worker %u: no memory for large requests and kept replies: %s", i,
+			strerror(-rc));
 	if (eal_launch(i, worker_main, w) < 0)
 		return error_set(err, -EIO, "worker %u cannot be started", i);
 	p->n_launched++;

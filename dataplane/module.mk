@@ -5,6 +5,8 @@
 WORKER_SRCS := $(addprefix dataplane/,parse.c neighbour.c replay.c sessions.c limits_view.c model_slot.c \
 	cost.c admission.c gateway.c wide.c segments.c worker.c rx.c classify.c auth.c limit.c batch.c infer.c reply.c \
 	tx.c)
+	admission.c gateway.c wide.c segments.c text_hash.c reply_store.c \
+	worker.c rx.c classify.c auth.c limit.c batch.c infer.c reply.c tx.c)
 WORKER_LIBS = $(RUN_LIBS) $(BASE_LIBS) -lbpf
 
 TESTS += test_replay test_pipeline test_admission test_neighbours test_gateway
@@ -52,5 +54,8 @@ test_workers_LIBS = -lcmocka $(WORKER_LIBS)
 $(BUILD)/tests/test_gateway: | $(BUILD)/models/risk.mrm
 
 TESTS += test_segments
-test_segments_SRCS = tests/pipeline/test_segments.c $(RIG_SRCS)
+test_segments_SRCS = tests/pipeline/test_segments.c tests/pipeline/rig_wide.c $(RIG_SRCS)
 test_segments_LIBS = -lcmocka $(WORKER_LIBS)
+TESTS += test_reply_store
+test_reply_store_SRCS = tests/pipeline/test_reply_store.c tests/pipeline/rig_wide.c $(RIG_SRCS)
+test_reply_store_LIBS = -lcmocka $(WORKER_LIBS)

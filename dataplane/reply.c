@@ -10,6 +10,7 @@
 #include "stages.h"
 
 enum { IPV4_BYTES = 20, IPV6_BYTES = 40, UDP_BYTES = 8, TTL = 64, PROTO_UDP = 17 };
+enum { WEIGH_REQUESTS = 16 }; /* a model's mean is taken over so many requests */
 
 static void put_checksum(uint8_t *field, uint64_t sum, bool udp)
 {
@@ -166,6 +167,85 @@ static bool seal_wide(struct worker *w, uint32_t i, uint32_t *first_payload)
 	return true;
 }
 
+/* ---- replies kept for retries ---- */
+
+/* Keep the result of packet `i`. Its request's text still stands where auth opened it (of several
+ * datagrams: the last one's header does, and the rows in their buffer). */
+static void keep(struct worker *w, uint32_t i)
+{
+	const struct burst *b = &w->burst;
+	const struct request *r = &b->requests[i];
+	uint32_t in = r->n_rows * r->model->row_in_bytes;
+	uint64_t hashes[WIRE_MAX_SEGMENTS];
+	struct stored_reply reply = {.session_id = r->cell->session_id, .request_id = r->request_id,
+		.model_id = r->model_id, .rows = r->n_rows, .detail = r->detail,
+		.row_bytes = b->reply_bytes[i], .dtype = r->dtype_out};
+	struct wire_request q;
+
+	memcpy(&q, b->data[i] + b->packets[i].payload + WIRE_HEADER_BYTES, sizeof(q));
+	reply.segments = q.segment_count;
+	for (uint32_t k = 0; k < q.segment_count; k++) {
+		q.segment_index = (uint8_t)k;
+		hashes[k] = text_hash(&w->keeping.hash, &q, r->rows + k * WIRE_SEGMENT_ROW_BYTES,
+			wide_segment_bytes(in, k));
+	}
+	reply_store_put(&w->keeping.store, &reply, hashes, worker_reply_rows(w, i), b->now_ns);
+}
+
+/* Once in a while: which models' replies are dear enough to be kept? */
+static void weigh_models(struct worker *w)
+{
+	struct keeping *k = &w->keeping;
+
+	for (uint32_t g = 0; g < w->burst.n_groups; g++) {
+		uint32_t index = w->burst.groups[g].model->index;
+		const struct stats_model *m = &w->stats->models[index];
+		uint64_t requests = m->requests - k->seen[index].requests;
+		bool dear;
+
+		if (requests < WEIGH_REQUESTS && (k->seen[index].requests || !requests))
+			continue;
+		dear = m->infer_cycles - k->seen[index].cycles >= k->over_cycles * requests;
+		k->models = (k->models & ~(1ull << index)) | (uint64_t)dear << index;
+		k->seen[index].cycles = m->infer_cycles;
+		k->seen[index].requests = m->requests;
+	}
+}
+
+static void count_store(struct worker *w, uint64_t evicted, uint64_t early)
+{
+	const struct reply_store *s = &w->keeping.store;
+
+	__atomic_store_n(&w->stats->store_used_bytes, (uint64_t)s->n_used * STORE_BLOCK_BYTES,
+		__ATOMIC_RELAXED);
+	if (s->evicted != evicted)
+		worker_count(w, STATS_STORE_EVICTED, s->evicted - evicted);
+	if (s->evicted_early != early)
+		worker_count(w, STATS_STORE_EARLY, s->evicted_early - early);
+}
+
+/* Before anything is sealed: that overwrites the requests. */
+static void keep_replies(struct worker *w)
+{
+	struct burst *b = &w->burst;
+	uint64_t evicted = w->keeping.store.evicted, early = w->keeping.store.evicted_early;
+	bool any = false;
+
+	weigh_models(w);
+	for (uint32_t i = 0; i < b->n; i++) {
+		struct request *r = &b->requests[i];
+
+		if (b->state[i] != PKT_REPLY || r->status != WIRE_RESULT || mr_likely(!r->keep))
+			continue;
+		keep(w, i);
+		any = true;
+	}
+	if (any)
+		count_store(w, evicted, early);
+}
+
+/* ---- the stage ---- */
+
 /* The answer to packet `i`, into its own buffer and what else it needs. */
 static void answer(struct worker *w, uint32_t i)
 {
@@ -188,6 +268,8 @@ void stage_reply(struct worker *w)
 	struct burst *b = &w->burst;
 
 	w->extra.n = 0;
+	if (w->keeping.store.n)
+		keep_replies(w);
 	for (uint32_t i = 0; i < b->n; i++) {
 		if (b->state[i] == PKT_REPLY) {
 			const uint8_t *key = (const uint8_t *)sessions_s2c_key(w->sessions,

@@ -16,8 +16,10 @@
 #include "model_slot.h"
 #include "port.h"
 #include "quiesce.h"
+#include "reply_store.h"
 #include "segments.h"
 #include "sessions.h"
+#include "text_hash.h"
 
 /* Where a worker's time comes from: the kernel, or a test. */
 struct clock_source {
@@ -56,6 +58,17 @@ struct extra {
 	uint8_t packet[WORKER_MAX_FRAMES]; /* whose, ascending */
 };
 
+/* What the reply store is asked to keep: replies that cost more to compute than to keep. */
+struct keeping {
+	struct reply_store store;
+	struct text_hash hash;
+	uint64_t over_cycles; /* mean of a request above which a model's replies are kept */
+	uint64_t models;      /* bit of each such model's index */
+	struct {
+		uint64_t cycles, requests; /* of stats_model when last looked at */
+	} seen[DP_MAX_MODELS];
+};
+
 /* tx's lists. */
 struct outgoing {
 	void *send[WORKER_MAX_FRAMES], *back[BURST_MAX];
@@ -88,6 +101,7 @@ struct worker {
 	struct piece piece; /* here, because the stack would be zeroed anew at each burst */
 	struct wide wide;         /* none: requests and replies of one datagram only */
 	struct segments segments;
+	struct keeping keeping;
 	struct extra extra;
 	struct outgoing out;
 	struct gateway_worker gateway;
@@ -100,9 +114,16 @@ void worker_init(struct worker *w, uint32_t index, struct shared *shared, struct
 	struct stats_worker *stats, struct clock_source clock, uint32_t burst_max,
 	uint32_t slice_us, uint64_t tsc_hz);
 
-/* Take the memory of requests and replies larger than a datagram: `wide_buffers` of them, 0 = the default.
- * Without this call they are refused. 0 or -ENOMEM; undo with worker_uninit(). Before the first poll. */
-int worker_memory(struct worker *w, uint32_t wide_buffers);
+/* What a worker takes at start besides itself. Zero means the default. */
+struct worker_memory {
+	uint32_t wide_buffers;   /* for requests and replies larger than a datagram */
+	uint32_t store_kb;       /* replies kept for retries; UINT32_MAX = none */
+	uint32_t store_over_ns;  /* replies that took less are not kept, unless of several datagrams */
+};
+
+/* Take it. Without this call large requests are refused and no reply is kept. 0 or -errno; undo with
+ * worker_uninit(). Before the first poll. */
+int worker_take_memory(struct worker *w, const struct worker_memory *m, uint64_t tsc_hz);
 void worker_uninit(struct worker *w);
 
 /* One iteration of the loop. True when it found packets. Worker thread. */

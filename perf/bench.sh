@@ -226,6 +226,7 @@ want risk.af_xdp fraud.af_xdp rtt.af_xdp restart && appliance af_xdp on_af_xdp
 want risk fraud rtt && say "kernel peers" && measure_peers
 measure_micro bench_limiter limiter
 measure_micro bench_aead aead
+measure_micro bench_store store
 measure_micro bench_gemm gemm
 measure_micro bench_load load.ratio
 want model && say "models" && { BUILD=$BUILD perf/models.sh measure >>"$ROWS" || problem "models.sh failed"; }

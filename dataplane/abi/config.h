@@ -75,7 +75,10 @@ struct dp_config {
 	uint32_t poll;         /* enum dp_poll */
 	uint32_t n_engines;    /* cores that only run models longer than the slice */
 	uint32_t engine_cores[DP_MAX_ENGINES];
-	uint32_t pad;
+	/* a worker's memory besides packets, taken at start */
+	uint32_t wide_buffers;        /* of 18 KiB: requests and replies larger than a datagram; 0 = 256 */
+	uint32_t reply_store_kb;      /* replies kept for retries; 0 = 16384, ~0 = none, else >= 512 */
+	uint32_t reply_store_over_ns; /* those that took less to compute are not kept; 0 = 5000 */
 	struct dp_port_config ports[DP_MAX_PORTS];
 };
 

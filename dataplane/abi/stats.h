@@ -71,6 +71,9 @@ enum { STATS_VERSION = 2 };
 	X(DROP_HANDOVER, "drop_handover", "dropped: the owner's hand-over ring was full")          \
 	X(SEGMENTS_EXPIRED, "segments_expired", "requests whose other segments never came")        \
 	X(SEGMENTS_EVICTED, "segments_evicted", "incomplete requests given up for want of room")   \
+	X(REPEATED, "replies_repeated", "requests answered from the reply store")                  \
+	X(STORE_EVICTED, "store_evicted", "kept replies that gave way to others")                  \
+	X(STORE_EARLY, "store_evicted_early", "kept replies that gave way within a second: store too small") \
 	X(LIMIT_CONTENDED, "limit_contended", "limiter charges that lost every race (refused)")    \
 	X(LIMIT_CORRUPT, "limit_corrupt", "limiter slots with an impossible TAT, reset")           \
 	X(MODEL_SWAPS, "model_swaps", "model activations seen by this worker")                     \
@@ -134,7 +137,9 @@ struct stats_worker {
 	uint32_t state; /* 0 starting, 1 polling, 2 stopped */
 	uint64_t waiting;  /* requests that wait or run at this moment */
 	uint64_t queue_ns; /* work that waits at this moment */
-	uint64_t reserved[2];
+	uint64_t wide_bytes;  /* memory taken at start for requests and replies larger than a datagram */
+	uint64_t store_bytes; /* the same for replies kept for retries, and how much of it is in use */
+	uint64_t store_used_bytes;
 	uint64_t counters[(STATS_COUNTERS + 7) & ~7];
 	uint64_t stage_cycles[STATS_STAGES];
 	uint64_t batch_rows[16]; /* batches by rows: bucket i = [2^i, 2^(i+1)) */

@@ -1,3 +1,8 @@
 # Micro benchmarks of the shared arithmetic; those of other parts are in perf/module.mk.
 MICRO += bench_limiter
 bench_limiter_SRCS = perf/micro/bench_limiter.c ebpf/limit_table.c dataplane/base/fd.c dataplane/base/error.c
+
+MICRO += bench_store
+bench_store_SRCS = perf/micro/bench_store.c dataplane/reply_store.c dataplane/text_hash.c \
+	$(addprefix dataplane/base/,aead.c clock.c pool.c)
+bench_store_LIBS = $(BASE_LIBS)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Requests and replies of several datagrams through the whole worker: what is answered, what is held,
- * what is charged, to the unit. Model "wide": 16 bytes a row in, 12 out, 5 units a row.
+ * what is charged, to the unit.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,136 +8,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
-#include "rig.h"
-
-enum {
-	WIDE_ROWS = 1144, /* 16 full segments in, 12 out */
-	WIDE_COST = 5,
-	ROW_IN = RIG_IN * sizeof(float),
-	ROW_OUT = RIG_OUT * sizeof(float),
-	SEGMENT_ROWS = WIRE_SEGMENT_ROW_BYTES / ROW_IN, /* 71, and half a row */
-};
-
-static float rows[WIDE_ROWS][RIG_IN];
-
-/* Rows that fill exactly `n` segments, the last one partly. */
-static uint16_t rows_of(uint32_t n)
-{
-	return (uint16_t)(n == WIRE_MAX_SEGMENTS ? WIDE_ROWS : n * SEGMENT_ROWS);
-}
-
-static int set_up(void **state)
-{
-	int rc = rig_set_up(state);
-
-	rig_model(*state, 1, 2, rig_artifact("wide", 1, 1.0f, WIDE_COST, WIDE_ROWS));
-	for (int i = 0; i < WIDE_ROWS; i++)
-		for (int k = 0; k < RIG_IN; k++)
-			rows[i][k] = (float)((i * 7 + k * 3) % 101) - 50;
-	return rc;
-}
-
-static struct wire_request wide(uint64_t id, uint32_t segments)
-{
-	return (struct wire_request){.request_id = id, .model_id = wire_model_id("wide"),
-		.dtype = WIRE_F32, .segment_count = (uint8_t)segments, .rows = rows_of(segments)};
-}
-
-/* Frame of segment `k`. */
-static size_t segment(struct rig_client *c, uint8_t *f, struct wire_request q, uint32_t k)
-{
-	uint32_t bytes = q.rows * (uint32_t)ROW_IN, at = k * WIRE_SEGMENT_ROW_BYTES;
-
-	q.segment_index = (uint8_t)k;
-	return rig_request(c, f, &q, (uint8_t *)rows + at,
-		bytes - at < WIRE_SEGMENT_ROW_BYTES ? bytes - at : WIRE_SEGMENT_ROW_BYTES);
-}
-
-static void put(struct rig *r, struct rig_client *c, struct wire_request q, uint32_t k)
-{
-	uint8_t f[RIG_FRAME];
-
-	assert_true(port_mem_put(r->port, f, segment(c, f, q, k)));
-}
-
-/* Everything the worker has sent to `c`: one reply of however many segments, or nothing (false). */
-static bool take(struct rig *r, struct rig_client *c, struct wire_reply *head, float *out)
-{
-	uint8_t a[RIG_FRAME];
-	struct rig_reply got;
-	uint32_t n_bytes = 0, k = 0;
-	size_t n;
-
-	while ((n = port_mem_get(r->port, a))) {
-		assert_true(rig_open(c, a, n, &got));
-		assert_int_equal(got.reply.segment_index, k);
-		if (k)
-			assert_memory_equal(&got.reply, head, offsetof(struct wire_reply, segment_index));
-		*head = got.reply;
-		if (k + 1u < got.reply.segment_count)
-			assert_int_equal(got.row_bytes, WIRE_SEGMENT_ROW_BYTES);
-		memcpy((uint8_t *)out + n_bytes, got.rows, got.row_bytes);
-		n_bytes += got.row_bytes;
-		k++;
-	}
-	if (!k)
-		return false;
-	assert_int_equal(k, head->segment_count);
-	assert_int_equal(n_bytes, head->rows * ROW_OUT);
-	return true;
-}
-
-static void expect_result(struct rig *r, struct rig_client *c, uint64_t id, uint16_t n_rows)
-{
-	static float out[WIDE_ROWS][RIG_OUT];
-	float want[RIG_OUT];
-	struct wire_reply head;
-
-	assert_true(take(r, c, &head, out[0]));
-	assert_int_equal(head.status, WIRE_RESULT);
-	assert_int_equal(head.request_id, id);
-	assert_int_equal(head.rows, n_rows);
-	for (int i = 0; i < n_rows; i++) {
-		rig_expect(rows[i], 1.0f, want);
-		for (int j = 0; j < RIG_OUT; j++)
-			assert_true(fabsf(out[i][j] - want[j]) < 0.01f);
-	}
-	rig_balance(r);
-}
-
-static void expect_status(struct rig *r, struct rig_client *c, enum wire_status status, uint16_t detail)
-{
-	float out[RIG_OUT];
-	struct wire_reply head;
-
-	assert_true(take(r, c, &head, out));
-	assert_int_equal(head.status, status);
-	assert_int_equal(head.detail, detail);
-	rig_balance(r);
-}
-
-static void expect_silence(struct rig *r)
-{
-	uint8_t a[RIG_FRAME];
-
-	assert_int_equal(port_mem_get(r->port, a), 0);
-	rig_balance(r);
-}
-
-static void send_one(struct rig *r, struct rig_client *c, struct wire_request q, uint32_t k)
-{
-	put(r, c, q, k);
-	worker_poll(r->worker);
-}
-
-static uint64_t units(const struct rig *r)
-{
-	return r->limits[0].units_admitted;
-}
+#include "rig_wide.h"
 
 /* ---- in any order ---- */
 
@@ -166,17 +40,17 @@ struct visit {
 static void in_this_order(void *ctx, const uint8_t *order)
 {
 	struct visit *v = ctx;
-	struct wire_request q = wide(v->id, v->n);
-	uint64_t before = units(v->r), held = rig_count(v->r, STATS_HELD);
+	struct wire_request q = t_wide(v->id, v->n);
+	uint64_t before = t_units(v->r), held = rig_count(v->r, STATS_HELD);
 
 	for (uint32_t k = 0; k < v->n; k++) {
 		if (v->id % 2 == 0 && k) /* every other one in bursts of its own */
 			worker_poll(v->r->worker);
-		put(v->r, &v->c, q, order[k]);
+		t_put(v->r, &v->c, q, order[k]);
 	}
 	worker_poll(v->r->worker);
-	expect_result(v->r, &v->c, v->id, q.rows);
-	assert_int_equal(units(v->r) - before, v->n + q.rows * WIDE_COST);
+	t_result(v->r, &v->c, v->id, q.rows);
+	assert_int_equal(t_units(v->r) - before, v->n + q.rows * WIDE_COST);
 	assert_int_equal(rig_count(v->r, STATS_HELD) - held, v->n - 1);
 	v->id++;
 }
@@ -199,13 +73,13 @@ static void sixteen_segments_each_way_over_ipv4_and_ipv6(void **state)
 	struct rig_client c;
 
 	for (int v6 = 0; v6 < 2; v6++) {
-		struct wire_request q = wide(1, WIRE_MAX_SEGMENTS);
+		struct wire_request q = t_wide(1, WIRE_MAX_SEGMENTS);
 
 		rig_session(r, &c, 0x1001 + (uint32_t)v6, 0, v6);
 		for (uint32_t k = WIRE_MAX_SEGMENTS; k-- > 0;)
-			put(r, &c, q, k);
+			t_put(r, &c, q, k);
 		worker_poll(r->worker);
-		expect_result(r, &c, 1, WIDE_ROWS);
+		t_result(r, &c, 1, WIDE_ROWS);
 	}
 	assert_int_equal(rig_count(r, STATS_TX), 2 * 12);
 	assert_int_equal(rig_count(r, STATS_COMPLETED), 2);
@@ -215,25 +89,25 @@ static void duplicates_change_nothing(void **state)
 {
 	struct rig *r = *state;
 	struct rig_client c;
-	struct wire_request q = wide(1, 3);
+	struct wire_request q = t_wide(1, 3);
 	uint64_t before;
 
 	rig_session(r, &c, 0x1001, 0, false);
 	for (uint32_t k = 0; k < 3; k++) {
-		before = units(r);
+		before = t_units(r);
 		for (int twice = 0; twice < 2; twice++) {
-			send_one(r, &c, q, k);
+			t_send(r, &c, q, k);
 			if (twice || k < 2)
-				expect_silence(r);
+				t_silence(r);
 			else
-				expect_result(r, &c, 1, q.rows);
+				t_result(r, &c, 1, q.rows);
 		}
-		assert_int_equal(units(r) - before, 2 + (k == 2 ? q.rows * WIDE_COST : 0));
+		assert_int_equal(t_units(r) - before, 2 + (k == 2 ? q.rows * WIDE_COST : 0));
 	}
 	assert_int_equal(rig_count(r, STATS_DROP_SEGMENT), 3);
 	assert_int_equal(rig_count(r, STATS_HELD), 2);
-	r->port->now_ns += SEGMENTS_CLOSED_MS * NS_PER_MS; /* forgotten: it may begin again */
-	send_one(r, &c, q, 0);
+	r->port->now_ns += STORE_KEEP_S * NS_PER_S; /* forgotten: it may begin again */
+	t_send(r, &c, q, 0);
 	assert_int_equal(rig_count(r, STATS_HELD), 3);
 }
 
@@ -248,18 +122,18 @@ static void a_lost_segment_sent_again_completes_the_request(void **state)
 	rig_session(r, &c, 0x1001, 0, false);
 	for (uint32_t n = 2; n <= 4; n++) {
 		for (uint32_t lost = 0; lost < n; lost++, id++) {
-			struct wire_request q = wide(id, n);
-			uint64_t before = units(r);
+			struct wire_request q = t_wide(id, n);
+			uint64_t before = t_units(r);
 
 			for (uint32_t k = 0; k < n; k++)
 				if (k != lost)
-					send_one(r, &c, q, k);
-			expect_silence(r);
+					t_send(r, &c, q, k);
+			t_silence(r);
 			r->port->now_ns += 50 * NS_PER_MS; /* the client's retry: all of it again */
 			for (uint32_t k = 0; k < n; k++)
-				send_one(r, &c, q, k);
-			expect_result(r, &c, id, q.rows);
-			assert_int_equal(units(r) - before, n - 1 + n + q.rows * WIDE_COST);
+				t_send(r, &c, q, k);
+			t_result(r, &c, id, q.rows);
+			assert_int_equal(t_units(r) - before, n - 1 + n + q.rows * WIDE_COST);
 		}
 	}
 }
@@ -268,19 +142,19 @@ static void what_is_never_completed_is_forgotten_after_a_while_and_counted(void 
 {
 	struct rig *r = *state;
 	struct rig_client c;
-	struct wire_request q = wide(1, 2);
+	struct wire_request q = t_wide(1, 2);
 
 	rig_session(r, &c, 0x1001, 0, false);
-	send_one(r, &c, q, 0);
+	t_send(r, &c, q, 0);
 	r->port->now_ns += SEGMENTS_OPEN_MS * NS_PER_MS - 1;
-	send_one(r, &c, q, 0); /* being sent again does not keep it alive */
+	t_send(r, &c, q, 0); /* being sent again does not keep it alive */
 	r->port->now_ns += 1;
-	send_one(r, &c, q, 1);
-	expect_silence(r);
+	t_send(r, &c, q, 1);
+	t_silence(r);
 	assert_int_equal(rig_count(r, STATS_SEGMENTS_EXPIRED), 1);
-	send_one(r, &c, q, 0);
-	expect_result(r, &c, 1, q.rows);
-	assert_int_equal(units(r), 4 + q.rows * WIDE_COST);
+	t_send(r, &c, q, 0);
+	t_result(r, &c, 1, q.rows);
+	assert_int_equal(t_units(r), 4 + q.rows * WIDE_COST);
 }
 
 static void the_fifth_open_request_of_a_session_costs_its_oldest(void **state)
@@ -290,20 +164,20 @@ static void the_fifth_open_request_of_a_session_costs_its_oldest(void **state)
 
 	rig_session(r, &c, 0x1001, 0, false);
 	rig_session(r, &d, 0x1002, 1, false);
-	send_one(r, &d, wide(9, 2), 0);
+	t_send(r, &d, t_wide(9, 2), 0);
 	for (uint64_t id = 1; id <= 5; id++) {
 		r->port->now_ns++;
-		send_one(r, &c, wide(id, 2), 0);
+		t_send(r, &c, t_wide(id, 2), 0);
 	}
 	assert_int_equal(rig_count(r, STATS_SEGMENTS_EVICTED), 1);
 	for (uint64_t id = 2; id <= 5; id++) {
-		send_one(r, &c, wide(id, 2), 1);
-		expect_result(r, &c, id, rows_of(2));
+		t_send(r, &c, t_wide(id, 2), 1);
+		t_result(r, &c, id, t_rows_of(2));
 	}
-	send_one(r, &c, wide(1, 2), 1);
-	expect_silence(r);
-	send_one(r, &d, wide(9, 2), 1); /* the neighbour's, older than all, is untouched */
-	expect_result(r, &d, 9, rows_of(2));
+	t_send(r, &c, t_wide(1, 2), 1);
+	t_silence(r);
+	t_send(r, &d, t_wide(9, 2), 1); /* the neighbour's, older than all, is untouched */
+	t_result(r, &d, 9, t_rows_of(2));
 }
 
 static void when_all_buffers_are_taken_the_oldest_request_of_all_gives_way(void **state)
@@ -315,17 +189,17 @@ static void when_all_buffers_are_taken_the_oldest_request_of_all_gives_way(void 
 		rig_session(r, &c[i], 0x1001 + i, i, false);
 	for (uint64_t id = 0; id < RIG_WIDE_BUFFERS; id++) { /* four of four sessions */
 		r->port->now_ns++;
-		send_one(r, &c[id / 4], wide(id, 2), 0);
+		t_send(r, &c[id / 4], t_wide(id, 2), 0);
 	}
 	assert_int_equal(rig_count(r, STATS_SEGMENTS_EVICTED), 0);
-	send_one(r, &c[4], wide(99, 2), 0);
+	t_send(r, &c[4], t_wide(99, 2), 0);
 	assert_int_equal(rig_count(r, STATS_SEGMENTS_EVICTED), 1);
-	send_one(r, &c[4], wide(99, 2), 1); /* evicts another to build its reply in */
-	expect_result(r, &c[4], 99, rows_of(2));
+	t_send(r, &c[4], t_wide(99, 2), 1); /* evicts another to build its reply in */
+	t_result(r, &c[4], 99, t_rows_of(2));
 	assert_int_equal(rig_count(r, STATS_SEGMENTS_EVICTED), 2);
 	for (uint64_t id = 2; id < RIG_WIDE_BUFFERS; id++) {
-		send_one(r, &c[id / 4], wide(id, 2), 1);
-		expect_result(r, &c[id / 4], id, rows_of(2));
+		t_send(r, &c[id / 4], t_wide(id, 2), 1);
+		t_result(r, &c[id / 4], id, t_rows_of(2));
 	}
 }
 
@@ -340,24 +214,24 @@ static void contradictions_are_answered_once_and_drop_the_request(void **state)
 
 	rig_session(r, &c, 0x1001, 0, false);
 	for (int what = 0; what < 4; what++, id++) {
-		uint64_t before = units(r);
+		uint64_t before = t_units(r);
 
-		send_one(r, &c, wide(id, 3), 0);
-		q = wide(id, 3);
+		t_send(r, &c, t_wide(id, 3), 0);
+		q = t_wide(id, 3);
 		if (what == 0)
-			q = wide(id, 2);
+			q = t_wide(id, 2);
 		else if (what == 1)
 			q.rows--;
 		else if (what == 2)
 			q.deadline_us = 1000;
 		else
 			q.dtype = WIRE_I32;
-		send_one(r, &c, q, 1);
-		expect_status(r, &c, WIRE_BAD_REQUEST, what == 3 ? WIRE_REASON_DTYPE : WIRE_REASON_SEGMENTS);
+		t_send(r, &c, q, 1);
+		t_status(r, &c, WIRE_BAD_REQUEST, what == 3 ? WIRE_REASON_DTYPE : WIRE_REASON_SEGMENTS);
 		for (uint32_t k = 0; k < 3; k++)
-			send_one(r, &c, wide(id, 3), k);
-		expect_silence(r);
-		assert_int_equal(units(r) - before, 5);
+			t_send(r, &c, t_wide(id, 3), k);
+		t_silence(r);
+		assert_int_equal(t_units(r) - before, 5);
 	}
 	assert_int_equal(rig_count(r, STATS_BATCHES), 0);
 	assert_int_equal(r->worker->segments.open.n, 0);
@@ -369,13 +243,13 @@ static void the_same_segment_with_other_rows_is_another_plaintext(void **state)
 	struct rig_client c;
 
 	rig_session(r, &c, 0x1001, 0, false);
-	send_one(r, &c, wide(1, 2), 1);
-	rows[SEGMENT_ROWS + 2][0] += 1;
-	send_one(r, &c, wide(1, 2), 1);
-	expect_status(r, &c, WIRE_BAD_REQUEST, WIRE_REASON_OTHER_TEXT);
-	send_one(r, &c, wide(1, 2), 0);
-	expect_silence(r);
-	assert_int_equal(units(r), 3);
+	t_send(r, &c, t_wide(1, 2), 1);
+	t_rows[SEGMENT_ROWS + 2][0] += 1;
+	t_send(r, &c, t_wide(1, 2), 1);
+	t_status(r, &c, WIRE_BAD_REQUEST, WIRE_REASON_OTHER_TEXT);
+	t_send(r, &c, t_wide(1, 2), 0);
+	t_silence(r);
+	assert_int_equal(t_units(r), 3);
 }
 
 static void impossible_segments_are_answered_and_nothing_is_kept(void **state)
@@ -404,17 +278,17 @@ static void impossible_segments_are_answered_and_nothing_is_kept(void **state)
 
 	rig_session(r, &c, 0x1001, 0, false);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct wire_request q = wide(i + 1, 2);
+		struct wire_request q = t_wide(i + 1, 2);
 
 		q.segment_index = cases[i].index;
 		q.segment_count = cases[i].count;
 		q.rows = cases[i].rows;
-		assert_true(port_mem_put(r->port, f, rig_request(&c, f, &q, rows, cases[i].bytes)));
+		assert_true(port_mem_put(r->port, f, rig_request(&c, f, &q, t_rows, cases[i].bytes)));
 		worker_poll(r->worker);
-		expect_status(r, &c, WIRE_BAD_REQUEST, cases[i].reason);
+		t_status(r, &c, WIRE_BAD_REQUEST, cases[i].reason);
 	}
 	assert_int_equal(r->worker->segments.open.n, 0);
-	assert_int_equal(units(r), sizeof(cases) / sizeof(cases[0]));
+	assert_int_equal(t_units(r), sizeof(cases) / sizeof(cases[0]));
 }
 
 static void segments_of_other_sessions_and_lanes_do_not_mix(void **state)
@@ -424,19 +298,19 @@ static void segments_of_other_sessions_and_lanes_do_not_mix(void **state)
 
 	rig_session(r, &c, 0x1001, 0, false);
 	rig_session(r, &d, 0x1002, 0, false);
-	send_one(r, &c, wide(1, 2), 0);
-	send_one(r, &d, wide(1, 2), 1);
-	expect_silence(r);
+	t_send(r, &c, t_wide(1, 2), 0);
+	t_send(r, &d, t_wide(1, 2), 1);
+	t_silence(r);
 	c.lane = 1;
-	send_one(r, &c, wide(1, 2), 1); /* another lane: another request */
-	expect_silence(r);
+	t_send(r, &c, t_wide(1, 2), 1); /* another lane: another request */
+	t_silence(r);
 	assert_int_equal(r->worker->segments.open.n, 3);
 	c.lane = 0;
 	c.replies = 0;
-	send_one(r, &c, wide(1, 2), 1);
-	expect_result(r, &c, 1, rows_of(2));
-	send_one(r, &d, wide(1, 2), 0);
-	expect_result(r, &d, 1, rows_of(2));
+	t_send(r, &c, t_wide(1, 2), 1);
+	t_result(r, &c, 1, t_rows_of(2));
+	t_send(r, &d, t_wide(1, 2), 0);
+	t_result(r, &d, 1, t_rows_of(2));
 }
 
 /* ---- charges ---- */
@@ -451,46 +325,46 @@ static void a_completion_the_plan_has_no_room_for_computes_nothing(void **state)
 {
 	struct rig *r = *state;
 	struct rig_client c;
-	struct wire_request q = wide(1, 3);
+	struct wire_request q = t_wide(1, 3);
 
 	rig_session(r, &c, 0x1001, 0, false);
 	plan(r, 3 + q.rows * WIDE_COST - 1);
 	for (uint32_t k = 0; k < 3; k++)
-		send_one(r, &c, q, k);
-	expect_status(r, &c, WIRE_RATE_LIMITED, 0);
+		t_send(r, &c, q, k);
+	t_status(r, &c, WIRE_RATE_LIMITED, 0);
 	assert_int_equal(rig_count(r, STATS_BATCHES), 0);
-	assert_int_equal(units(r), 3);
+	assert_int_equal(t_units(r), 3);
 	assert_int_equal(r->worker->segments.open.n, 0);
-	send_one(r, &c, q, 2); /* late: charged, not answered again */
-	expect_silence(r);
-	assert_int_equal(units(r), 4);
+	t_send(r, &c, q, 2); /* late: charged, not answered again */
+	t_silence(r);
+	assert_int_equal(t_units(r), 4);
 	r->port->now_ns += (uint64_t)q.rows * WIDE_COST * NS_PER_S; /* the plan is whole again: now it passes */
 	q.request_id = 2;
 	plan(r, 3 + q.rows * WIDE_COST);
 	for (uint32_t k = 0; k < 3; k++)
-		send_one(r, &c, q, k);
-	expect_result(r, &c, 2, q.rows);
+		t_send(r, &c, q, k);
+	t_result(r, &c, 2, q.rows);
 }
 
 static void no_segment_is_held_without_being_charged(void **state)
 {
 	struct rig *r = *state;
 	struct rig_client c;
-	struct wire_request q = wide(1, 16);
+	struct wire_request q = t_wide(1, 16);
 	uint64_t refused;
 
 	rig_session(r, &c, 0x1001, 0, false);
 	plan(r, 2);
 	for (uint32_t k = 0; k < 16; k++)
-		send_one(r, &c, q, k);
+		t_send(r, &c, q, k);
 	refused = rig_count(r, STATS_REPLY_RATE_LIMITED);
 	assert_int_equal(refused, 1); /* once for the request, not once a segment */
-	expect_status(r, &c, WIRE_RATE_LIMITED, 0);
+	t_status(r, &c, WIRE_RATE_LIMITED, 0);
 	assert_int_equal(rig_count(r, STATS_HELD), 2);
-	assert_int_equal(units(r), 2);
+	assert_int_equal(t_units(r), 2);
 	assert_int_equal(r->worker->segments.open.n, 0);
 	for (uint64_t id = 2; id < 2000; id++)
-		send_one(r, &c, wide(id, 16), 0);
+		t_send(r, &c, t_wide(id, 16), 0);
 	assert_int_equal(rig_count(r, STATS_HELD), 2);
 	assert_int_equal(rig_count(r, STATS_REPLY_RATE_LIMITED), LIMITS_REFUSED_BURST);
 	while (port_mem_get(r->port, (uint8_t[RIG_FRAME]){0}))
@@ -501,13 +375,13 @@ static void a_model_that_is_not_there_is_refused_at_the_first_segment(void **sta
 {
 	struct rig *r = *state;
 	struct rig_client c;
-	struct wire_request q = wide(1, 2);
+	struct wire_request q = t_wide(1, 2);
 
 	rig_session(r, &c, 0x1001, 0, false);
 	q.model_id++;
 	for (uint32_t k = 0; k < 2; k++)
-		send_one(r, &c, q, k);
-	expect_status(r, &c, WIRE_UNKNOWN_MODEL, 0);
+		t_send(r, &c, q, k);
+	t_status(r, &c, WIRE_UNKNOWN_MODEL, 0);
 	assert_int_equal(rig_count(r, STATS_DROP_SEGMENT), 1);
 }
 
@@ -515,20 +389,20 @@ static void what_only_the_whole_request_shows_is_refused_at_its_end(void **state
 {
 	struct rig *r = *state;
 	struct rig_client c;
-	struct wire_request q = wide(1, 2);
+	struct wire_request q = t_wide(1, 2);
 
 	rig_session(r, &c, 0x1001, 0, false);
-	rows[SEGMENT_ROWS][2] = NAN; /* half of its bytes are in either segment */
+	t_rows[SEGMENT_ROWS][2] = NAN; /* half of its bytes are in either segment */
 	for (uint32_t k = 0; k < 2; k++)
-		send_one(r, &c, q, k);
-	expect_status(r, &c, WIRE_BAD_REQUEST, WIRE_REASON_NOT_FINITE);
-	rows[SEGMENT_ROWS][2] = 0;
-	q = wide(2, 2), q.deadline_us = 500;
-	send_one(r, &c, q, 0);
+		t_send(r, &c, q, k);
+	t_status(r, &c, WIRE_BAD_REQUEST, WIRE_REASON_NOT_FINITE);
+	t_rows[SEGMENT_ROWS][2] = 0;
+	q = t_wide(2, 2), q.deadline_us = 500;
+	t_send(r, &c, q, 0);
 	r->port->now_ns += 500 * NS_PER_US;
-	send_one(r, &c, q, 1);
-	expect_status(r, &c, WIRE_DEADLINE_EXCEEDED, 0);
-	assert_int_equal(units(r), 4);
+	t_send(r, &c, q, 1);
+	t_status(r, &c, WIRE_DEADLINE_EXCEEDED, 0);
+	assert_int_equal(t_units(r), 4);
 }
 
 /* ---- replies ---- */
@@ -537,17 +411,17 @@ static void a_reply_without_enough_buffers_is_lost_whole_and_counted(void **stat
 {
 	struct rig *r = *state;
 	struct rig_client c;
-	struct wire_request q = wide(1, 16);
+	struct wire_request q = t_wide(1, 16);
 	uint8_t f[RIG_FRAME], a[RIG_FRAME];
 	uint32_t filler = PORT_MEM_FRAMES - 16 - 5; /* answers the wire does not take away */
 
 	rig_session(r, &c, 0x1001, 0, false);
 	for (uint32_t i = 0; i < filler; i++) {
-		assert_true(port_mem_put(r->port, f, rig_rows(&c, f, "alpha", rows[0], 1)));
+		assert_true(port_mem_put(r->port, f, rig_rows(&c, f, "alpha", t_rows[0], 1)));
 		worker_poll(r->worker);
 	}
 	for (uint32_t k = 0; k < 16; k++)
-		put(r, &c, q, k);
+		t_put(r, &c, q, k);
 	worker_poll(r->worker);
 	assert_int_equal(rig_count(r, STATS_DROP_REPLY_TX), 1);
 	rig_balance(r);
@@ -556,7 +430,7 @@ static void a_reply_without_enough_buffers_is_lost_whole_and_counted(void **stat
 	r->port->tx_room = 11; /* and one of which the last segment does not leave */
 	q.request_id = 2;
 	for (uint32_t k = 0; k < 16; k++)
-		put(r, &c, q, k);
+		t_put(r, &c, q, k);
 	worker_poll(r->worker);
 	assert_int_equal(rig_count(r, STATS_DROP_REPLY_TX), 2);
 	assert_int_equal(rig_count(r, STATS_REPLY_RESULT), filler);
@@ -569,20 +443,20 @@ static void a_small_request_may_have_a_large_reply_and_the_other_way_round(void 
 {
 	struct rig *r = *state;
 	struct rig_client c;
-	struct wire_request q = wide(1, 1);
+	struct wire_request q = t_wide(1, 1);
 
 	rig_session(r, &c, 0x1001, 0, false);
 	q.rows = 71; /* 1,136 bytes in, 852 out */
-	send_one(r, &c, q, 0);
-	expect_result(r, &c, 1, 71);
-	q = wide(2, 2), q.rows = 95; /* 1,520 in, 1,140 out */
+	t_send(r, &c, q, 0);
+	t_result(r, &c, 1, 71);
+	q = t_wide(2, 2), q.rows = 95; /* 1,520 in, 1,140 out */
 	for (uint32_t k = 0; k < 2; k++)
-		send_one(r, &c, q, k);
-	expect_result(r, &c, 2, 95);
+		t_send(r, &c, q, k);
+	t_result(r, &c, 2, 95);
 	assert_int_equal(rig_count(r, STATS_TX), 2);
 }
 
-#define T(f) cmocka_unit_test_setup_teardown(f, set_up, rig_tear_down)
+#define T(f) cmocka_unit_test_setup_teardown(f, t_set_up, rig_tear_down)
 
 int main(void)
 {

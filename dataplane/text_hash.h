@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * A keyed hash of one datagram's plaintext, to tell a retry from another request under the same id.
+ *
+ * GHASH (NIST SP 800-38D) over header, length and rows, cut to 64 bits, under a key drawn at start and
+ * told to nobody: whoever does not know it finds two different texts with the same hash with a chance of
+ * at most 77 / 2^64 a try (texts are at most 77 blocks long), and each try costs a limiter unit.
+ */
+#pragma once
+
+#include "abi/wire.h"
+#include "base/aead.h"
+
+struct text_hash {
+	const struct aead *aead;
+	struct gcm_key_data *key; /* secret */
+};
+
+/* Draw a key. `aead` must outlive it. 0, -ENOMEM or -EIO (no random numbers). */
+int text_hash_init(struct text_hash *h, const struct aead *aead);
+void text_hash_uninit(struct text_hash *h); /* zeroed is allowed */
+
+/* Hash of the datagram that carries `q` and rows[0..n): 45 ns for 128 bytes, 233 for 1,144 (bench_store,
+ * AMD Zen 3). */
+uint64_t text_hash(const struct text_hash *h, const struct wire_request *q, const uint8_t *rows, uint32_t n);

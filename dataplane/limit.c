@@ -191,12 +191,19 @@ static bool reply_place(struct worker *w, uint32_t i, uint32_t bytes)
 	return true;
 }
 
-/* Is this model's reply worth keeping? Those of several datagrams always are: what is lost of them is
- * asked for again by one datagram. */
+/* Is this request's result worth keeping? Of several datagrams it always is: what is lost of them is asked
+ * for again by one datagram. Else it is when it costs enough in a batch; alone is dearer, and looked at
+ * first because that takes one multiplication. */
 static bool keeps(const struct worker *w, const struct request *r, uint32_t reply_bytes)
 {
-	return w->keeping.store.n && r->cell && (r->in || reply_bytes > WIRE_SEGMENT_ROW_BYTES ||
-		w->keeping.models >> r->model->index & 1);
+	const struct cost_table *cost = &r->model->uses[w->index].cost;
+
+	if (!w->keeping.store.n || !r->cell)
+		return false;
+	if (r->in || reply_bytes > WIRE_SEGMENT_ROW_BYTES)
+		return true;
+	return (uint64_t)cost->ns[0] * r->n_rows >= w->keeping.over_ns &&
+	       cost_share_ns(cost, r->n_rows) >= w->keeping.over_ns;
 }
 
 /* Charged: into the batch. */

@@ -154,7 +154,7 @@ static int worker_start(struct program *p, uint32_t port, uint32_t queue, struct
 	stats->workers[i].cpu = c->ports[port].cores[queue];
 	p->workers[i] = w;
 	rc = worker_take_memory(w, &(struct worker_memory){.wide_buffers = c->wide_buffers,
-		.store_kb = c->reply_store_kb, .store_over_ns = c->reply_store_over_ns}, stats->header.tsc_hz);
+		.store_kb = c->reply_store_kb, .store_over_ns = c->reply_store_over_ns});
 	if (rc)
 		return error_set(err, rc, "worker %u: no memory for large requests and kept replies: %s", i,
 			strerror(-rc));

@@ -10,7 +10,6 @@
 #include "stages.h"
 
 enum { IPV4_BYTES = 20, IPV6_BYTES = 40, UDP_BYTES = 8, TTL = 64, PROTO_UDP = 17 };
-enum { WEIGH_REQUESTS = 16 }; /* a model's mean is taken over so many requests */
 
 static void put_checksum(uint8_t *field, uint64_t sum, bool udp)
 {
@@ -192,26 +191,6 @@ static void keep(struct worker *w, uint32_t i)
 	reply_store_put(&w->keeping.store, &reply, hashes, worker_reply_rows(w, i), b->now_ns);
 }
 
-/* Once in a while: which models' replies are dear enough to be kept? */
-static void weigh_models(struct worker *w)
-{
-	struct keeping *k = &w->keeping;
-
-	for (uint32_t g = 0; g < w->burst.n_groups; g++) {
-		uint32_t index = w->burst.groups[g].model->index;
-		const struct stats_model *m = &w->stats->models[index];
-		uint64_t requests = m->requests - k->seen[index].requests;
-		bool dear;
-
-		if (requests < WEIGH_REQUESTS && (k->seen[index].requests || !requests))
-			continue;
-		dear = m->infer_cycles - k->seen[index].cycles >= k->over_cycles * requests;
-		k->models = (k->models & ~(1ull << index)) | (uint64_t)dear << index;
-		k->seen[index].cycles = m->infer_cycles;
-		k->seen[index].requests = m->requests;
-	}
-}
-
 static void count_store(struct worker *w, uint64_t evicted, uint64_t early)
 {
 	const struct reply_store *s = &w->keeping.store;
@@ -231,7 +210,6 @@ static void keep_replies(struct worker *w)
 	uint64_t evicted = w->keeping.store.evicted, early = w->keeping.store.evicted_early;
 	bool any = false;
 
-	weigh_models(w);
 	for (uint32_t i = 0; i < b->n; i++) {
 		struct request *r = &b->requests[i];
 

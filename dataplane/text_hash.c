@@ -9,20 +9,23 @@
 
 #include "text_hash.h"
 
-enum { BLOCK_BYTES = 16 };
+enum { BLOCK_BYTES = 16, KEY_ALIGN = 64, KEY_BYTES = (sizeof(struct gcm_key_data) + 63) & ~63 };
 
-int text_hash_init(struct text_hash *h, const struct aead *aead)
+int text_hash_init(struct text_hash *h)
 {
 	uint8_t secret[BLOCK_BYTES];
 
-	*h = (struct text_hash){.aead = aead, .key = aligned_alloc(AEAD_KEY_ALIGN, aead_key_bytes())};
-	if (!h->key)
+	*h = (struct text_hash){.mgr = alloc_mb_mgr(0), .key = aligned_alloc(KEY_ALIGN, KEY_BYTES)};
+	if (!h->mgr || !h->key) {
+		text_hash_uninit(h);
 		return -ENOMEM;
+	}
+	init_mb_mgr_auto(h->mgr, NULL);
 	if (getrandom(secret, sizeof(secret), 0) != sizeof(secret)) {
 		text_hash_uninit(h);
 		return -EIO;
 	}
-	IMB_GHASH_PRE(aead->mgr, secret, h->key);
+	IMB_GHASH_PRE(h->mgr, secret, h->key);
 	explicit_bzero(secret, sizeof(secret));
 	return 0;
 }
@@ -30,8 +33,10 @@ int text_hash_init(struct text_hash *h, const struct aead *aead)
 void text_hash_uninit(struct text_hash *h)
 {
 	if (h->key)
-		explicit_bzero(h->key, aead_key_bytes());
+		explicit_bzero(h->key, KEY_BYTES);
 	free(h->key);
+	if (h->mgr)
+		free_mb_mgr(h->mgr);
 	memset(h, 0, sizeof(*h));
 }
 
@@ -43,8 +48,8 @@ uint64_t text_hash(const struct text_hash *h, const struct wire_request *q, cons
 	} head = {*q, n};
 	uint64_t tag[2] = {0};
 
-	IMB_GHASH(h->aead->mgr, h->key, &head, sizeof(head), tag, sizeof(tag));
+	IMB_GHASH(h->mgr, h->key, &head, sizeof(head), tag, sizeof(tag));
 	if (n)
-		IMB_GHASH(h->aead->mgr, h->key, rows, n, tag, sizeof(tag));
+		IMB_GHASH(h->mgr, h->key, rows, n, tag, sizeof(tag));
 	return tag[0];
 }

@@ -158,16 +158,15 @@ void worker_init(struct worker *w, uint32_t index, struct shared *shared, struct
 	stats->queue = queue->index;
 }
 
-int worker_take_memory(struct worker *w, const struct worker_memory *m, uint64_t tsc_hz)
+int worker_take_memory(struct worker *w, const struct worker_memory *m)
 {
 	uint32_t kb = m->store_kb == UINT32_MAX ? 0 : m->store_kb ? m->store_kb : STORE_KB;
-	uint64_t over_ns = m->store_over_ns ? m->store_over_ns : STORE_OVER_NS;
 	int rc = wide_init(&w->wide, m->wide_buffers ? m->wide_buffers : WIDE_BUFFERS);
 
 	rc = rc ? rc : segments_init(&w->segments, &w->wide);
-	rc = rc ? rc : text_hash_init(&w->keeping.hash, &w->shared->aead);
+	rc = rc ? rc : text_hash_init(&w->keeping.hash);
 	rc = rc ? rc : reply_store_init(&w->keeping.store, kb);
-	w->keeping.over_cycles = tsc_hz / 1000000 * over_ns / 1000;
+	w->keeping.over_ns = m->store_over_ns ? m->store_over_ns : STORE_OVER_NS;
 	w->stats->wide_bytes = (uint64_t)w->wide.n * WIDE_BUFFER_BYTES + segments_bytes(w->wide.n);
 	w->stats->store_bytes = w->keeping.store.bytes;
 	if (rc)

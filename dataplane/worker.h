@@ -62,11 +62,7 @@ struct extra {
 struct keeping {
 	struct reply_store store;
 	struct text_hash hash;
-	uint64_t over_cycles; /* mean of a request above which a model's replies are kept */
-	uint64_t models;      /* bit of each such model's index */
-	struct {
-		uint64_t cycles, requests; /* of stats_model when last looked at */
-	} seen[DP_MAX_MODELS];
+	uint64_t over_ns; /* what a result must have cost to be kept */
 };
 
 /* tx's lists. */
@@ -123,7 +119,7 @@ struct worker_memory {
 
 /* Take it. Without this call large requests are refused and no reply is kept. 0 or -errno; undo with
  * worker_uninit(). Before the first poll. */
-int worker_take_memory(struct worker *w, const struct worker_memory *m, uint64_t tsc_hz);
+int worker_take_memory(struct worker *w, const struct worker_memory *m);
 void worker_uninit(struct worker *w);
 
 /* One iteration of the loop. True when it found packets. Worker thread. */

@@ -4,5 +4,5 @@ bench_limiter_SRCS = perf/micro/bench_limiter.c ebpf/limit_table.c dataplane/bas
 
 MICRO += bench_store
 bench_store_SRCS = perf/micro/bench_store.c dataplane/reply_store.c dataplane/text_hash.c \
-	$(addprefix dataplane/base/,aead.c clock.c pool.c)
-bench_store_LIBS = $(BASE_LIBS)
+	dataplane/base/pool.c
+bench_store_LIBS = -lIPSec_MB

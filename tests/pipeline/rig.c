@@ -44,7 +44,7 @@ static void worker_new(struct rig *r, uint32_t i)
 	worker_init(w, i, &r->shared, &p->queue, r->all_stats[i], port_mem_clock(p), 32, 100,
 		2000000000ull);
 	assert_int_equal(worker_take_memory(w, &(struct worker_memory){.wide_buffers = RIG_WIDE_BUFFERS,
-		.store_kb = STORE_MIN_KB, .store_over_ns = NS_PER_S}, 2000000000ull), 0);
+		.store_kb = STORE_MIN_KB, .store_over_ns = NS_PER_S}), 0);
 	r->ports[i] = p;
 	r->workers[i] = w;
 }

@@ -16,8 +16,7 @@
 
 static void keep_everything(struct rig *r)
 {
-	r->worker->keeping.over_cycles = 0;
-	r->worker->keeping.models = ~0ull;
+	r->worker->keeping.over_ns = 0;
 }
 
 static void t_all(struct rig *r, struct rig_client *c, struct wire_request q)
@@ -107,7 +106,7 @@ static void dear_models_replies_are_kept_and_cheap_ones_are_not(void **state)
 		t_result(r, &c, 1, q.rows);
 	}
 	assert_int_equal(t_units(r), both);
-	r->worker->keeping.over_cycles = 0; /* dearer than nothing: known after its first request */
+	keep_everything(r);
 	for (q.request_id = 2; q.request_id < 20; q.request_id++)
 		t_send(r, &c, q, 0);
 	while (port_mem_get(r->port, (uint8_t[RIG_FRAME]){0}))

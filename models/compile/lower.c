@@ -150,7 +150,7 @@ int32_t emit_scalar(const struct onnx_node *n, uint32_t dtype, double value)
 {
 	void *data = arena_alloc(n->g->arena, 1, sizeof(int64_t));
 	float f = (float)value;
-	int64_t i = (int64_t)value;
+	int64_t i = tensor_is_float(dtype) ? 0 : (int64_t)value;
 
 	if (!data)
 		return no_memory(n);

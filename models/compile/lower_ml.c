@@ -34,6 +34,14 @@ static int32_t int_list(const struct onnx_node *n, const char *name)
 	return count ? emit_constant(n, WIRE_I64, 1, &count, a->ints) : IR_NONE;
 }
 
+/* A scalar of all 64 bits, which emit_scalar()'s double has not. */
+static int32_t integer(const struct onnx_node *n, const char *name, int64_t fallback)
+{
+	int64_t value = attribute_int(n, name, fallback);
+
+	return emit_view(n, emit_ints(n, 1, &value), 0, NULL, IR_NONE);
+}
+
 /* (x - offset) scale */
 BUILDER(build_scaler)
 {
@@ -153,7 +161,7 @@ BUILDER(build_label_encoder)
 		emit_scalar(n, WIRE_F32, 0));
 	return emit_where(n, none,
 		to_floats ? emit_scalar(n, WIRE_F32, (double)attribute_float(n, "default_float", 0))
-			  : emit_scalar(n, WIRE_I64, (double)attribute_int(n, "default_int64", -1)),
+			  : integer(n, "default_int64", -1),
 		at);
 }
 

@@ -16,6 +16,10 @@ static uint64_t tensor_work(const struct tensor_op *op)
 {
 	uint64_t n = tensor_elements(&op->out[0]);
 
+	if (op->function == MODEL_FN_TREES) /* every walk through all nodes and all leaves' entries */
+		return n * tensor_elements(&op->in[2]) *
+		       (tensor_elements(&op->in[1]) +
+			       (op->in[5].dtype ? tensor_elements(&op->in[5]) : 0));
 	for (uint32_t k = 0; k < op->n_in && n < 1u << 31; k++)
 		n *= op->in[k].dtype ? tensor_elements(&op->in[k]) : 1;
 	if (op->function == MODEL_FN_POOL)

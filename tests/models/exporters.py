@@ -24,6 +24,7 @@ from onnx import numpy_helper
 
 import exporters_blocks  # noqa: F401 (registers its cases)
 import exporters_graphs
+import exporters_sklearn  # noqa: F401 (registers its cases)
 import exporters_torch
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 # Write the seeds of fuzz_onnx and fuzz_artifact: small models, one per operator family.
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 CORPUS = os.path.join(ROOT, "tests", "fuzz", "corpus")
 TOOL = os.path.join(ROOT, "build", "bin", "millrace-model")
 HEAD_BYTES = 5632  # header page and program of a small artifact; the harness adds zero weights
+WEIGHTS = 8192  # where they begin in a small artifact: trees are nothing without theirs
 
 
 def tensor(name, *shape):
@@ -44,6 +46,40 @@ def models():
     yield ("constant", 13, [node("Constant", [], ["k"], value_floats=[1.0, 2.0, 3.0]),
                             node("Mul", ["x", "k"], ["m"]), node("Identity", ["m"], ["y"])],
            [tensor("x", "n", 3)], [])
+    yield from ml_models()
+
+
+def ml_models():
+    def node(kind, *inputs, outputs=("y",), **attributes):
+        return helper.make_node(kind, list(inputs), list(outputs), domain="ai.onnx.ml", **attributes)
+
+    def trees(prefix, modes, ids, weights):
+        """Two trees of five nodes: a branch, a leaf, a branch with two leaves."""
+        return {"nodes_treeids": [0] * 5 + [1] * 5, "nodes_nodeids": [0, 1, 2, 3, 4] * 2,
+                "nodes_featureids": [0, 0, 2, 0, 0, 1, 0, 0, 0, 0], "nodes_values": [0.5, 0, -1, 0, 0, 0, 0, 1, 0, 0],
+                "nodes_modes": [modes[0], "LEAF", modes[1], "LEAF", "LEAF", modes[2], "LEAF", modes[3], "LEAF", "LEAF"],
+                "nodes_truenodeids": [1, 0, 3, 0, 0] * 2, "nodes_falsenodeids": [2, 0, 4, 0, 0] * 2,
+                "nodes_missing_value_tracks_true": [0, 0, 1, 0, 0] * 2, f"{prefix}_treeids": [0, 0, 0, 1, 1, 1],
+                f"{prefix}_nodeids": [1, 3, 4] * 2, f"{prefix}_ids": ids, f"{prefix}_weights": weights}
+
+    x, weights = [tensor("x", "n", 3)], [1.0, -2.0, 0.5, 3.0, 0.25, 4.0]
+    yield ("trees_sum", 13, [node("TreeEnsembleRegressor", "x", n_targets=1, **trees(
+        "target", ["BRANCH_LEQ", "BRANCH_LT", "BRANCH_GT", "BRANCH_GTE"], [0] * 6, weights))], x, [])
+    yield ("trees_max", 13, [node("TreeEnsembleRegressor", "x", n_targets=3, aggregate_function="MAX", **trees(
+        "target", ["BRANCH_EQ", "BRANCH_NEQ", "BRANCH_LEQ", "BRANCH_LEQ"], [0, 1, 2, 2, 1, 1], weights))], x, [])
+    yield ("trees_classes", 13, [node(
+        "TreeEnsembleClassifier", "x", outputs=("l", "p"), post_transform="SOFTMAX", classlabels_int64s=[4, 7, 9],
+        **trees("class", ["BRANCH_LEQ"] * 4, [0, 1, 2, 2, 1, 0], weights)), node("ZipMap", "p")], x, [])
+    yield ("ml_linear", 13, [node("Imputer", "x", outputs=["i"], imputed_value_floats=[1.0, 2.0, 3.0],
+                                  replaced_value_float=float("nan")),
+                             node("Scaler", "i", outputs=["s"], offset=[1.0, 0.0, 0.5], scale=[2.0]),
+                             node("Normalizer", "s", outputs=["n"], norm="L2"),
+                             node("LinearClassifier", "n", outputs=["y", "p"], coefficients=[1.0, 2.0, 3.0] * 3,
+                                  intercepts=[0.5, 0.0, 1.0], classlabels_ints=[0, 1, 2], post_transform="LOGISTIC")],
+           x, [])
+    yield ("ml_encoder", 13, [node("Binarizer", "x", outputs=["b"], threshold=0.5),
+                              node("FeatureVectorizer", "b", "x", outputs=["f"], inputdimensions=[3, 3]),
+                              node("LabelEncoder", "f", keys_floats=[0.0, 1.0], values_floats=[5.0, 6.0])], x, [])
 
 
 def main():
@@ -55,10 +91,15 @@ def main():
         graph = helper.make_graph(nodes, name, inputs,
                                   [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], constants)
         path = os.path.join(folders["fuzz_onnx"], name + ".onnx")
-        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)]), path)
+        ml = [helper.make_opsetid("ai.onnx.ml", 3)] if any(n.domain for n in nodes) else []
+        onnx.save(helper.make_model(graph, opset_imports=[
+            helper.make_opsetid("", opset), *ml]), path)
+        if name.startswith("ml_"):
+            continue  # as artifacts they are operators of families that are there already
         artifact = os.path.join(folders["fuzz_artifact"], name + ".mrm")
         subprocess.run([TOOL, "compile", path, "-o", artifact, "--max-rows", "8"], check=True)
-        os.truncate(artifact, HEAD_BYTES)
+        told = json.loads(subprocess.run([TOOL, "inspect", "--json", artifact], check=True, capture_output=True).stdout)
+        os.truncate(artifact, WEIGHTS + told["weights_bytes"] if name.startswith("trees") else HEAD_BYTES)
 
 
 if __name__ == "__main__":

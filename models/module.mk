@@ -65,7 +65,8 @@ fuzz_artifact_SRCS = tests/fuzz/fuzz_artifact.c $(RUN_SRCS) dataplane/base/error
 fuzz_artifact_LIBS = $(RUN_LIBS)
 
 TEST_SCRIPTS += tests/models/test_onnx.sh tests/models/test_zoo.sh tests/models/test_exporters.sh \
-	tests/models/test_differential.sh tests/models/test_trees.sh
+	tests/models/test_differential.sh tests/models/test_trees.sh \
+	tests/models/test_sequence.sh
 
 MICRO += bench_gemm
 bench_gemm_SRCS = perf/micro/bench_gemm.c $(RUN_SRCS) $(BASE_SRCS)

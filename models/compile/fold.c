@@ -36,9 +36,55 @@ static bool holds_batch_size(const struct ir_value *v)
 	if (v->t.dtype != WIRE_I64)
 		return false;
 	for (uint64_t i = 0; i < tensor_elements(&v->t); i++)
-		if (data[i] == IR_BATCH_SIZE)
+		if (ir_batches_in(data[i]))
 			return true;
 	return false;
+}
+
+/* x fn y where x, y or both may be batch sizes; false when the result is neither a number nor so
+ * many batch sizes. */
+static bool batches_fold(int64_t fn, int64_t x, int64_t y, int64_t *to)
+{
+	int64_t a = ir_batches_in(x), b = ir_batches_in(y);
+
+	if (fn == BINARY_MUL && (a != 0) != (b != 0)) {
+		int64_t times = a ? a : b, by = a ? y : x;
+
+		*to = by > 0 && by <= (1 << 30) / times ? ir_batches(times * by) : 0;
+		return *to != 0;
+	}
+	if (fn == BINARY_DIV && a && (b || y > 0)) {
+		int64_t by = b ? b : y;
+
+		*to = b ? a / b : ir_batches(a / by);
+		return a % by == 0;
+	}
+	return false;
+}
+
+/* The elements of a product or quotient that have to do with the batch size, over the others, which
+ * run() has computed. */
+static bool fold_batches(const struct tensor_op *op, const struct tensor_args *a)
+{
+	int64_t *to = a->out[0];
+	struct walk w;
+
+	if (op->function != MODEL_FN_BINARY || op->in[0].dtype != WIRE_I64)
+		return false;
+	walk_broadcast(&w, &op->out[0], op->in, 2);
+	do {
+		for (uint32_t i = 0; i < w.dims[w.rank - 1]; i++, to++) {
+			int64_t x = ((const int64_t *)a->in[0])[w.at[0] +
+								i * w.stride[0][w.rank - 1]];
+			int64_t y = ((const int64_t *)a->in[1])[w.at[1] +
+								i * w.stride[1][w.rank - 1]];
+
+			if ((ir_batches_in(x) || ir_batches_in(y)) &&
+				!batches_fold(op->i[0], x, y, to))
+				return false;
+		}
+	} while (walk_next(&w));
+	return true;
 }
 
 static int fold_outputs(
@@ -69,13 +115,13 @@ int ir_fold(struct ir_graph *g, struct ir_node *n, struct error *err)
 		a.in[k] = g->values[n->in[k]].data;
 		symbolic |= g->values[n->in[k]].symbolic;
 	}
-	if (symbolic && !moves_only(&n->t))
-		return error_set(err, -ENOTSUP,
-			"node '%s' computes with the batch size, which is not known", n->name);
 	rc = fold_outputs(g, n, &a, err);
 	if (rc)
 		return rc;
 	tensor_run(&n->t, &a);
+	if (symbolic && !moves_only(&n->t) && !fold_batches(&n->t, &a))
+		return error_set(err, -ENOTSUP,
+			"node '%s' computes with the batch size, which is not known", n->name);
 	for (uint32_t k = 0; k < n->t.n_out; k++) {
 		struct ir_value *v = &g->values[n->out[k]];
 

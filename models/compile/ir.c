@@ -58,7 +58,8 @@ int32_t ir_value_new(
 		g->values = bigger;
 	}
 	g->values[g->n_values] =
-		(struct ir_value){.name = name, .t = *t, .batch = IR_NONE, .input = IR_NONE};
+		(struct ir_value){
+		.name = name, .t = *t, .batch = IR_NONE, .outside = 1, .input = IR_NONE};
 	return g->n_values++;
 }
 
@@ -90,8 +91,11 @@ const char *ir_shape_text(const struct ir_value *v, char *text, size_t bytes)
 	size_t at = (size_t)snprintf(text, bytes, "[");
 
 	for (uint32_t i = 0; i < v->t.rank && at < bytes; i++) {
-		if ((int32_t)i == v->batch)
+		if ((int32_t)i == v->batch && v->t.dims[i] == 1)
 			at += (size_t)snprintf(text + at, bytes - at, "%sbatch", i ? "," : "");
+		else if ((int32_t)i == v->batch)
+			at += (size_t)snprintf(text + at, bytes - at, "%s%u x batch", i ? "," : "",
+				v->t.dims[i]);
 		else
 			at += (size_t)snprintf(
 				text + at, bytes - at, "%s%u", i ? "," : "", v->t.dims[i]);

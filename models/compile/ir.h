@@ -3,8 +3,9 @@
  *
  * Nodes stand in an order in which every input is produced before it is used; passes keep that.
  * A batched value is described row by row: its batch dimension counts as 1, and `batch` says which
- * it is. A constant that came from Shape of a batched value holds IR_BATCH_SIZE in the batch's
- * place and is `symbolic`. Names and some constants point into the ONNX message, which outlives the
+ * it is. A reshape may merge it with its neighbours ([batch x heads], [time x batch]): the dimension
+ * then counts as the product of those, `outside` of which lie outside the batch. A constant that
+ * came from Shape of a batched value holds ir_batches() in the batch's place and is `symbolic`. Names and some constants point into the ONNX message, which outlives the
  * graph; everything else is the arena's.
  */
 #pragma once
@@ -15,7 +16,19 @@
 #include "models/compile/arena.h"
 #include "models/run/tensor.h"
 
-#define IR_BATCH_SIZE (INT64_MIN + 4711) /* in symbolic constants */
+/* In symbolic constants: 1 or `times` batch sizes, numbers no shape holds. */
+#define IR_BATCH_SIZE (INT64_MIN + 4711)
+
+static inline int64_t ir_batches(int64_t times)
+{
+	return IR_BATCH_SIZE + times - 1;
+}
+
+/* How many batch sizes the number stands for; 0 for an ordinary one. */
+static inline int64_t ir_batches_in(int64_t x)
+{
+	return x >= IR_BATCH_SIZE && x < IR_BATCH_SIZE + (1 << 30) ? x - IR_BATCH_SIZE + 1 : 0;
+}
 
 enum {
 	IR_MAX_NODES = 4 * MODEL_FILE_MAX_OPS,
@@ -36,6 +49,7 @@ struct ir_value {
 	const char *name;
 	struct tensor t;
 	int32_t batch;    /* axis of the batch dimension, or IR_NONE */
+	uint32_t outside; /* of a merged batch dimension, see above; else 1 */
 	const void *data; /* constant, or NULL */
 	bool symbolic;
 	int32_t input; /* a run-time value: one graph input it depends on (to name it) */

@@ -195,6 +195,27 @@ static void fill_op(const struct onnx_node *n, const struct emission *e, struct 
 	memcpy(op->f, e->f, sizeof(op->f));
 }
 
+/* A merged batch dimension stays what it is, in all operands and in the output. */
+static int keep_merged(const struct onnx_node *n, const struct emission *e, int32_t out)
+{
+	struct ir_value *to = &n->g->values[out];
+
+	for (uint32_t k = 0; k < e->n_in && to->batch != IR_NONE; k++) {
+		const struct ir_value *v = e->in[k] == IR_NONE ? NULL : value_of(n, e->in[k]);
+
+		if (!v || v->batch == IR_NONE)
+			continue;
+		to->outside = v->outside;
+		if (v->t.dims[v->batch] != to->t.dims[to->batch])
+			return lower_refuse(n, "changes a dimension that the batch is part of");
+	}
+	for (uint32_t k = 0; k < e->n_in && to->batch != IR_NONE; k++)
+		if (e->in[k] != IR_NONE && value_of(n, e->in[k])->batch != IR_NONE &&
+			value_of(n, e->in[k])->outside != to->outside)
+			return lower_refuse(n, "operands hold the batch in different places");
+	return 0;
+}
+
 int32_t emit(const struct onnx_node *n, const struct emission *e, int32_t *out)
 {
 	struct tensor_op op;
@@ -214,6 +235,9 @@ int32_t emit(const struct onnx_node *n, const struct emission *e, int32_t *out)
 			return values[k];
 		n->g->values[values[k]].batch = e->batch[k];
 		n->g->values[values[k]].input = input_of(n, e);
+		rc = keep_merged(n, e, values[k]);
+		if (rc)
+			return rc;
 	}
 	node = ir_node_new(n->g, IR_TENSOR, n->name, n->err);
 	if (!node)
@@ -302,8 +326,24 @@ int32_t emit_f32(const struct onnx_node *n, int32_t x)
 	return emit_cast(n, x, WIRE_F32);
 }
 
-int32_t emit_view(
-	const struct onnx_node *n, int32_t x, uint32_t rank, const uint32_t *dims, int32_t batch)
+/* The elements before the batch are the same ones in both shapes. */
+static int view_merged(const struct onnx_node *n, const struct ir_value *from, struct ir_value *to)
+{
+	uint64_t outside, before;
+
+	if (from->batch == IR_NONE || to->batch == IR_NONE)
+		return 0;
+	outside = tensor_span(&from->t, 0, (uint32_t)from->batch) * from->outside;
+	before = tensor_span(&to->t, 0, (uint32_t)to->batch);
+	if (outside % before || to->t.dims[to->batch] % (outside / before))
+		return lower_refuse(n, "moves elements across the batch dimension");
+	to->outside = (uint32_t)(outside / before);
+	return 0;
+}
+
+/* A row's elements stay as they are; `moved`: the batch changes places with dimensions of 1. */
+static int32_t view(const struct onnx_node *n, int32_t x, uint32_t rank, const uint32_t *dims,
+	int32_t batch, bool moved)
 {
 	struct ir_node *node;
 	struct ir_value *v;
@@ -323,12 +363,21 @@ int32_t emit_view(
 	v->symbolic = value_of(n, x)->symbolic;
 	if (v->data)
 		return out;
+	v->outside = value_of(n, x)->outside;
+	if (!moved && view_merged(n, value_of(n, x), v))
+		return n->err->code;
 	node = ir_node_new(n->g, IR_VIEW, n->name, n->err);
 	if (!node)
 		return n->err->code;
 	node->in[0] = x;
 	node->out[0] = out;
 	return out;
+}
+
+int32_t emit_view(
+	const struct onnx_node *n, int32_t x, uint32_t rank, const uint32_t *dims, int32_t batch)
+{
+	return view(n, x, rank, dims, batch, false);
 }
 
 int32_t emit_strided(const struct onnx_node *n, int32_t x, int64_t base, uint32_t rank,
@@ -374,7 +423,7 @@ int32_t emit_transpose(const struct onnx_node *n, int32_t x, const uint32_t *per
 		}
 	}
 	if (!moves)
-		return emit_view(n, x, t.rank, dims, batch);
+		return view(n, x, t.rank, dims, batch, true);
 	return emit_strided(n, x, 0, t.rank, dims, strides, batch);
 }
 

@@ -185,9 +185,18 @@ BUILDER(build_identity)
 }
 
 /* A mask of ones where it is asked for. */
+/* A ratio of 0 drops nothing, in training either: how torch exports its attention. */
+static bool drops_nothing(const struct onnx_node *n)
+{
+	int32_t ratio = input(n, 1) == IR_NONE ? IR_NONE : emit_f32(n, n->in[1]);
+
+	return ratio >= 0 && ir_is_constant(n->g, ratio) &&
+	       *(const float *)value_of(n, ratio)->data == 0;
+}
+
 BUILDER(build_dropout)
 {
-	if (input(n, 2) != IR_NONE) {
+	if (input(n, 2) != IR_NONE && !drops_nothing(n)) {
 		const int64_t *training;
 		size_t count;
 		int rc = constant_ints(n, n->in[2], &training, &count);

@@ -20,35 +20,49 @@ BUILDER(build_flatten)
 		return lower_refuse(n, "axis %ld of rank %u", axis, t.rank);
 	dims[0] = (uint32_t)tensor_span(&t, 0, (uint32_t)axis);
 	dims[1] = (uint32_t)tensor_span(&t, (uint32_t)axis, t.rank);
-	if (batch != IR_NONE && (batch != 0 || axis == 0 || dims[0] != 1))
-		return lower_refuse(n, "axis %ld merges the batch dimension with others", axis);
+	if (batch != IR_NONE)
+		batch = axis > batch ? 0 : 1;
 	return emit_view(n, n->in[0], 2, dims, batch);
 }
 
-/* Where the batch goes in the target: the symbol, else a leading -1 or 0. IR_NONE: nowhere. */
-static int32_t reshape_batch(
-	const struct onnx_node *n, const int64_t *want, size_t rank, bool keep_zero, uint64_t rest)
+/* The target of a Reshape, row by row. */
+struct target {
+	uint32_t dims[TENSOR_MAX_RANK];
+	int32_t batch, infer; /* axes; infer: of -1 */
+	uint64_t rest;        /* product of the other dimensions */
+};
+
+/* One dimension of the target: a number, 0 for the old one, -1, or so many batch sizes. */
+static int reshape_axis(
+	const struct onnx_node *n, struct target *to, uint32_t d, int64_t want, bool keep_zero)
 {
-	for (size_t d = 0; d < rank; d++)
-		if (want[d] == IR_BATCH_SIZE ||
-			(want[d] == 0 && !keep_zero && (int32_t)d == value_of(n, n->in[0])->batch))
-			return (int32_t)d;
-	if (rank && want[0] == -1 && rest == tensor_elements(&value_of(n, n->in[0])->t))
+	const struct ir_value *x = value_of(n, n->in[0]);
+	int64_t times = ir_batches_in(want);
+	bool copies = want == 0 && !keep_zero && d < x->t.rank;
+	int64_t w = times ? times : copies ? x->t.dims[d] : want;
+
+	to->dims[d] = 1;
+	if (times || (copies && (int32_t)d == x->batch && to->batch == IR_NONE))
+		to->batch = (int32_t)d;
+	if (w == -1 && to->infer == IR_NONE) {
+		to->infer = (int32_t)d;
 		return 0;
-	return IR_NONE;
+	}
+	if (w < 1 || w > 1 << 30)
+		return lower_refuse(n, "target dimension %u is %ld", d, w);
+	to->dims[d] = (uint32_t)w;
+	to->rest *= to->dims[d];
+	return to->rest >> 31 ? lower_refuse(n, "the target shape is too large") : 0;
 }
 
 BUILDER(build_reshape)
 {
-	const struct tensor t = value_of(n, n->in[0])->t;
-	const int32_t old = value_of(n, n->in[0])->batch;
+	const uint64_t elements = tensor_elements(&value_of(n, n->in[0])->t);
 	bool keep_zero = attribute_int(n, "allowzero", 0);
+	struct target to = {.batch = IR_NONE, .infer = IR_NONE, .rest = 1};
 	int64_t list[TENSOR_MAX_RANK];
 	const int64_t *want = list;
-	uint32_t dims[TENSOR_MAX_RANK], infer = TENSOR_MAX_RANK;
-	uint64_t rest = 1;
 	size_t rank;
-	int32_t batch;
 	int rc = 0;
 
 	if (n->n_in > 1)
@@ -59,35 +73,21 @@ BUILDER(build_reshape)
 		return rc;
 	if (rank > TENSOR_MAX_RANK)
 		return lower_refuse(n, "%zu dimensions, limit %d", rank, TENSOR_MAX_RANK);
-	for (size_t d = 0; d < rank; d++) {
-		int64_t w = want[d] == 0 && !keep_zero && d < t.rank ? t.dims[d] : want[d];
-
-		dims[d] = 1;
-		if (w == -1 && infer == TENSOR_MAX_RANK)
-			infer = (uint32_t)d;
-		else if (w != IR_BATCH_SIZE && (w < 1 || w > 1 << 30))
-			return lower_refuse(n, "target dimension %zu is %ld", d, w);
-		else if (w != IR_BATCH_SIZE)
-			dims[d] = (uint32_t)w;
-		if (rest >> 32 || __builtin_mul_overflow(rest, (uint64_t)dims[d], &rest))
-			return lower_refuse(n, "the target shape is too large");
-	}
-	batch = old == IR_NONE ? IR_NONE : reshape_batch(n, want, rank, keep_zero, rest);
-	if (old != IR_NONE && batch == IR_NONE)
+	for (size_t d = 0; !rc && d < rank; d++)
+		rc = reshape_axis(n, &to, (uint32_t)d, want[d], keep_zero);
+	if (rc)
+		return rc;
+	if (value_of(n, n->in[0])->batch == IR_NONE)
+		to.batch = IR_NONE;
+	else if (to.batch == IR_NONE) /* then only -1 can hold it */
+		to.batch = to.infer;
+	if (value_of(n, n->in[0])->batch != IR_NONE && to.batch == IR_NONE)
 		return lower_refuse(n, "the target shape fixes the batch dimension");
-	if (infer < TENSOR_MAX_RANK && (int32_t)infer != batch) {
-		if (tensor_elements(&t) % rest)
-			return lower_refuse(n, "%lu elements do not fit", tensor_elements(&t));
-		dims[infer] = (uint32_t)(tensor_elements(&t) / rest);
-	}
-	if (batch != IR_NONE) {
-		struct tensor to = {.rank = (uint32_t)rank};
-
-		memcpy(to.dims, dims, rank * sizeof(*dims));
-		if (tensor_span(&to, 0, (uint32_t)batch) != tensor_span(&t, 0, (uint32_t)old))
-			return lower_refuse(n, "moves elements across the batch dimension");
-	}
-	return emit_view(n, n->in[0], (uint32_t)rank, dims, batch);
+	if (to.infer != IR_NONE && elements % to.rest)
+		return lower_refuse(n, "%lu elements do not fit", elements);
+	if (to.infer != IR_NONE)
+		to.dims[to.infer] = (uint32_t)(elements / to.rest);
+	return emit_view(n, n->in[0], (uint32_t)rank, to.dims, to.batch);
 }
 
 BUILDER(build_transpose)
@@ -398,7 +398,7 @@ BUILDER(build_shape)
 	start = clamp(start < 0 ? start + v->t.rank : start, 0, v->t.rank);
 	end = clamp(end < 0 ? end + v->t.rank : end, 0, v->t.rank);
 	for (int64_t d = start; d < end; d++) {
-		dims[count++] = d == v->batch ? IR_BATCH_SIZE : v->t.dims[d];
+		dims[count++] = d == v->batch ? ir_batches(v->t.dims[d]) : v->t.dims[d];
 		symbolic |= d == v->batch;
 	}
 	if (!count)

@@ -372,7 +372,7 @@ static int read_output(struct reader *r, const Onnx__ValueInfoProto *info)
 		v = constant_output(r, info->name, v);
 	if (v < 0)
 		return v;
-	if (g->batched && g->values[v].batch != 0)
+	if (g->batched && (g->values[v].batch != 0 || g->values[v].t.dims[0] != 1))
 		return error_set(r->err, -ENOTSUP,
 			"output '%s': the batch is not its first dimension", info->name);
 	g->outputs[g->n_outputs++] = (struct ir_port){info->name, v};

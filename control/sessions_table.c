@@ -107,7 +107,7 @@ static int derive(struct session_slot *slot, const uint8_t secret[32])
 	int rc = wire_keys_derive(&keys, secret, slot->key_id);
 
 	if (!rc)
-		rc = wire_secret_ratchet(slot->next_secret, secret, slot->key_id);
+		rc = wire_secret_ratchet(slot->secrets[1], secret, slot->key_id);
 	memcpy(k->c2s_key, keys.c2s_key, sizeof(k->c2s_key));
 	memcpy(k->s2c_key, keys.s2c_key, sizeof(k->s2c_key));
 	memcpy(k->c2s_iv, keys.c2s_iv, sizeof(k->c2s_iv));
@@ -192,7 +192,7 @@ static void do_wipe(struct visit *v, const struct sessions_table *t, struct sess
 
 	(void)value;
 	OPENSSL_cleanse(s->keys, sizeof(s->keys));
-	OPENSSL_cleanse(s->next_secret, sizeof(s->next_secret));
+	OPENSSL_cleanse(s->secrets, sizeof(s->secrets));
 	memset(lanes + index * t->lanes, 0, t->lanes * sizeof(*lanes));
 	__atomic_store_n(&s->state, SESSION_FREE, __ATOMIC_RELEASE);
 }

@@ -2,8 +2,9 @@
  * Stage auth: whose packet is it, is it genuine, is it new? Nothing before the tag check costs the
  * session anything, and nothing is answered.
  *
- * Order (protocol.md): key id -> expiry -> source -> epoch -> replay pre-check -> failed-open
- * budget -> AEAD open in place -> window check-and-update, one packet at a time.
+ * Order (protocol.md): key id -> source -> epoch and expiry -> replay pre-check -> failed-open
+ * budget -> AEAD open in place -> window check-and-update, one packet at a time, by the worker that
+ * owns the lane.
  */
 #include <string.h>
 
@@ -23,16 +24,29 @@ static void prefetch_cells(struct worker *w)
 
 	for (uint32_t i = 0; i < b->n; i++) {
 		if (b->state[i] == PKT_DATAGRAM) {
-			const uint8_t *c = (const uint8_t *)sessions_cell(w->sessions,
-				b->packets[i].wire.key_id);
-
-			__builtin_prefetch(c);
-			__builtin_prefetch(c + 64);
+			__builtin_prefetch(sessions_cell(w->sessions, b->packets[i].wire.key_id));
 		}
 	}
 }
 
-/* Key id, expiry, source, epoch against the private cell. 0 or the drop. */
+/* May a packet of this epoch be opened? 0 or the drop. Current, next and previous are told apart by two
+ * bits; the next one's keys are looked at only when they stand ready. */
+static int epoch_check(const struct session_cell *c, uint32_t flags, uint64_t now_ns)
+{
+	uint32_t ahead = (flags - __atomic_load_n(&c->epoch, __ATOMIC_ACQUIRE)) & WIRE_FLAG_EPOCH_MASK;
+
+	if (mr_likely(ahead == 0 && now_ns < __atomic_load_n(&c->fresh_until_ns, __ATOMIC_RELAXED)))
+		return 0;
+	if (now_ns >= __atomic_load_n(&c->expires_ns, __ATOMIC_RELAXED))
+		return STATS_DROP_EXPIRED;
+	if (ahead == 1 && __atomic_load_n(&c->next_ready, __ATOMIC_ACQUIRE))
+		return 0;
+	if (ahead == 3 && now_ns < __atomic_load_n(&c->previous_until_ns, __ATOMIC_RELAXED))
+		return 0;
+	return STATS_DROP_EPOCH;
+}
+
+/* Key id, source, epoch and expiry against the private cell. 0 or the drop. */
 static int look_up(struct worker *w, uint32_t i)
 {
 	const struct packet *p = &w->burst.packets[i];
@@ -40,16 +54,12 @@ static int look_up(struct worker *w, uint32_t i)
 
 	if (!__atomic_load_n(&c->ready, __ATOMIC_ACQUIRE) || c->key_id != p->wire.key_id)
 		return STATS_DROP_UNKNOWN_KEY;
-	if (w->burst.now_ns >= __atomic_load_n(&c->expires_ns, __ATOMIC_RELAXED))
-		return STATS_DROP_EXPIRED;
 	if (!same_address(&c->source, &p->source))
 		return STATS_DROP_SOURCE;
-	if (p->wire.flags != (c->epoch & WIRE_FLAG_EPOCH_MASK))
-		return STATS_DROP_EPOCH;
 	if (p->wire.lane >= w->sessions->lanes_per_session)
 		return STATS_DROP_VERSION;
 	w->burst.requests[i].cell = c;
-	return 0;
+	return epoch_check(c, p->wire.flags, w->burst.now_ns);
 }
 
 static void refuse(struct worker *w, uint32_t i, enum stats_counter why)
@@ -60,19 +70,27 @@ static void refuse(struct worker *w, uint32_t i, enum stats_counter why)
 		worker_drop(w, i, why);
 }
 
-static void prefetch_keys(struct worker *w, uint32_t i)
+/* What a short datagram reads of an expanded key (aead.h). */
+static void prefetch_key(const struct worker *w, const struct session_cell *c, uint32_t flags,
+	enum session_direction direction)
+{
+	const uint8_t *key = (const uint8_t *)sessions_key(w->sessions, c, flags, direction);
+
+	for (uint32_t line = 0; line < 6; line++)
+		__builtin_prefetch(key + line * 64);
+}
+
+static void prefetch_state(struct worker *w, uint32_t i)
 {
 	const struct packet *p = &w->burst.packets[i];
 	struct request *r = &w->burst.requests[i];
-	const uint8_t *key = (const uint8_t *)sessions_c2s_key(r->cell);
 	const uint64_t *word;
 
 	r->lane = sessions_lane(w->sessions, p->wire.key_id, p->wire.lane);
 	word = &r->lane->bits[p->wire.counter / 64 % SESSION_WINDOW_WORDS];
 	__builtin_prefetch(r->lane, 1);
 	__builtin_prefetch(word, 1);
-	for (uint32_t line = 0; line < 4; line++) /* the round keys; hash keys follow by hardware */
-		__builtin_prefetch(key + line * 64);
+	prefetch_key(w, r->cell, p->wire.flags, SESSION_C2S);
 	r->limit = NULL;
 	if (w->limits && r->cell->subscriber < w->limits->n) {
 		r->limit = &w->limits->slots[r->cell->subscriber];
@@ -111,17 +129,16 @@ static bool open_in_place(struct worker *w, uint32_t i)
 	const struct packet *p = &w->burst.packets[i];
 	const struct session_cell *c = w->burst.requests[i].cell;
 
-	return aead_open(&w->shared->aead, sessions_c2s_key(c), p->wire,
-		w->burst.data[i] + p->payload,
+	return aead_open(&w->shared->aead, sessions_key(w->sessions, c, p->wire.flags, SESSION_C2S),
+		p->wire, w->burst.data[i] + p->payload,
 		p->payload_bytes - (size_t)(WIRE_HEADER_BYTES + WIRE_TAG_BYTES));
 }
 
 /* 0 or the drop. */
-static int authenticate(struct worker *w, uint32_t i)
+static int open_packet(struct worker *w, uint32_t i)
 {
 	const struct packet *p = &w->burst.packets[i];
 	struct request *r = &w->burst.requests[i];
-	bool fresh;
 
 	/* As XDP does, for ports without it: who shouts is not worth the opening. */
 	if (mr_unlikely(r->limit && limits_shouting(r->limit, limits_ticks(w->burst.now_ns))))
@@ -134,10 +151,87 @@ static int authenticate(struct worker *w, uint32_t i)
 		budget_charge(r->cell, w->burst.now_ns);
 		return STATS_DROP_AUTH;
 	}
-	sessions_lane_lock(w->sessions, r->cell, p->wire.lane);
-	fresh = replay_accept(r->lane, p->wire.counter);
-	sessions_lane_unlock(w->sessions, r->cell, p->wire.lane);
-	return fresh ? 0 : STATS_DROP_REPLAY;
+	return 0;
+}
+
+/* The worker that owns the packet's lane: this one, if nobody did. */
+static uint32_t lane_owner(struct worker *w, struct session_cell *c, uint32_t lane)
+{
+	uint8_t mine = (uint8_t)(w->index + 1), owner = 0;
+
+	if (mr_likely(__atomic_load_n(&c->lane_owner[lane], __ATOMIC_RELAXED) == mine))
+		return w->index;
+	if (__atomic_compare_exchange_n(&c->lane_owner[lane], &owner, mine, false, __ATOMIC_ACQ_REL,
+		    __ATOMIC_ACQUIRE))
+		return w->index;
+	return owner - 1u;
+}
+
+/* 0 = handed over; or the drop. */
+static int hand_over(struct worker *w, uint32_t i, uint32_t owner)
+{
+	struct burst *b = &w->burst;
+	struct handed e = {b->buffers[i], b->data[i], b->bytes[i], b->room[i],
+		b->requests[i].cell->session_id, b->packets[i]};
+
+	if (w->shared->ports[owner] != w->shared->ports[w->index] ||
+		!handover_put(w->shared->handover, w->index, owner, &e))
+		return STATS_DROP_HANDOVER;
+	b->state[i] = PKT_HANDED;
+	worker_count(w, STATS_HANDED_OVER, 1);
+	return 0;
+}
+
+/* An authentic packet of a lane that is ours. 0 or the drop. */
+static int accept(struct worker *w, uint32_t i)
+{
+	const struct packet *p = &w->burst.packets[i];
+	struct request *r = &w->burst.requests[i];
+
+	if (!replay_accept(r->lane, p->wire.counter))
+		return STATS_DROP_REPLAY;
+	prefetch_key(w, r->cell, p->wire.flags, SESSION_S2C);
+	w->burst.state[i] = PKT_AUTHENTIC;
+	return 0;
+}
+
+/* 0 or the drop. */
+static int authenticate(struct worker *w, uint32_t i)
+{
+	const struct packet *p = &w->burst.packets[i];
+	struct session_cell *c = w->burst.requests[i].cell;
+	int drop = open_packet(w, i);
+	uint32_t owner;
+
+	if (drop)
+		return drop;
+	if (mr_unlikely(((p->wire.flags - __atomic_load_n(&c->epoch, __ATOMIC_RELAXED)) & WIRE_FLAG_EPOCH_MASK) == 1))
+		session_promote(w->sessions, c, &w->promotions, w->burst.now_ns);
+	owner = lane_owner(w, c, p->wire.lane);
+	return mr_likely(owner == w->index) ? accept(w, i) : hand_over(w, i, owner);
+}
+
+/* Opened by another worker a moment ago: is it still that session's? */
+static int take_opened(struct worker *w, uint32_t i)
+{
+	struct request *r = &w->burst.requests[i];
+	struct session_cell *c = sessions_cell(w->sessions, w->burst.packets[i].wire.key_id);
+
+	if (!__atomic_load_n(&c->ready, __ATOMIC_ACQUIRE) || c->session_id != r->request_id)
+		return STATS_DROP_UNKNOWN_KEY;
+	r->cell = c;
+	prefetch_state(w, i);
+	return accept(w, i);
+}
+
+static void take_over(struct worker *w)
+{
+	for (uint32_t i = w->burst.n_received; i < w->burst.n; i++) {
+		int drop = take_opened(w, i);
+
+		if (drop)
+			worker_drop(w, i, (enum stats_counter)drop);
+	}
 }
 
 /* No table yet: nobody can be known. */
@@ -146,6 +240,8 @@ static void drop_all(struct worker *w)
 	for (uint32_t i = 0; i < w->burst.n; i++)
 		if (w->burst.state[i] == PKT_DATAGRAM)
 			worker_stray(w, i, STATS_DROP_UNKNOWN_KEY);
+		else if (w->burst.state[i] == PKT_OPENED)
+			worker_drop(w, i, STATS_DROP_UNKNOWN_KEY);
 }
 
 void stage_auth(struct worker *w)
@@ -166,7 +262,7 @@ void stage_auth(struct worker *w)
 		if (drop)
 			refuse(w, i, (enum stats_counter)drop);
 		else
-			prefetch_keys(w, i);
+			prefetch_state(w, i);
 	}
 	for (uint32_t i = 0; i < b->n; i++) {
 		int drop;
@@ -176,7 +272,7 @@ void stage_auth(struct worker *w)
 		drop = authenticate(w, i);
 		if (drop)
 			worker_drop(w, i, (enum stats_counter)drop);
-		else
-			b->state[i] = PKT_AUTHENTIC;
 	}
+	if (mr_unlikely(b->n > b->n_received))
+		take_over(w);
 }

@@ -24,6 +24,8 @@ enum {
 enum packet_state {
 	PKT_DROPPED,   /* counted; tx gives the buffer back */
 	PKT_DATAGRAM,  /* parse: well-formed datagram for us */
+	PKT_OPENED,    /* rx: opened in place by another worker, which handed it over */
+	PKT_HANDED,    /* auth: another worker's now, buffer and all */
 	PKT_AUTHENTIC, /* auth: opened in place, replay window updated */
 	PKT_RUN,       /* limit: charged and permitted, waits for its model */
 	PKT_HELD,      /* limit: counted; its rows wait in an assembly (segments.h) */
@@ -62,6 +64,7 @@ struct group {
 
 struct burst {
 	uint32_t n;
+	uint32_t n_received; /* of them from the port; the others were handed over */
 	uint32_t n_groups;
 	uint32_t n_wide; /* requests that own a wide buffer: tx gives them back */
 	uint64_t now_ns; /* when the burst was taken = arrival of its packets */

@@ -32,9 +32,9 @@ void stage_parse(struct worker *w)
 {
 	struct burst *b = &w->burst;
 
-	for (uint32_t i = 0; i < b->n; i++)
+	for (uint32_t i = 0; i < b->n_received; i++)
 		__builtin_prefetch(b->data[i]);
-	for (uint32_t i = 0; i < b->n; i++) {
+	for (uint32_t i = 0; i < b->n_received; i++) {
 		int kind;
 
 		if (mr_unlikely(!b->data[i])) {

@@ -31,7 +31,7 @@ static int session_add(struct service *s, uint64_t index, struct error *err)
 {
 	if (!s->sessions)
 		return error_set(err, -ENODEV, "no session table yet");
-	return sessions_add(s->sessions, index, err);
+	return sessions_add(s->sessions, index, clock_now_ns(), err);
 }
 
 static int session_remove(struct service *s, uint64_t index, uint64_t session_id, struct error *err)

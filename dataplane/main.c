@@ -85,6 +85,9 @@ static int memory_init(struct program *p, struct error *err)
 	s->workers = p->workers;
 	p->shared.n_workers = config_workers(&s->config);
 	p->shared.models = &s->models;
+	rc = handover_init(&p->shared.handover, p->shared.n_workers);
+	if (rc)
+		return error_set(err, rc, "out of memory");
 	rc = aead_init(&p->shared.aead);
 	if (rc)
 		return error_set(err, rc, "AES-GCM: this CPU has no AES instructions");
@@ -100,6 +103,7 @@ static void memory_uninit(struct program *p)
 	limits_view_close(p->shared.limits);
 	gateway_close(p->service.gateway);
 	aead_uninit(&p->shared.aead);
+	handover_uninit(p->shared.handover);
 	regions_uninit(&p->service.regions);
 }
 

@@ -2,9 +2,9 @@
 # DPDK see its flags (they carry -march=corei7).
 
 # Everything a worker needs, without DPDK: linked by the program, the pipeline tests and benches.
-WORKER_SRCS := $(addprefix dataplane/,parse.c neighbour.c replay.c sessions.c limits_view.c model_slot.c \
-	cost.c admission.c gateway.c wide.c segments.c text_hash.c reply_store.c worker.c rx.c classify.c auth.c \
-	limit.c batch.c infer.c reply.c tx.c)
+WORKER_SRCS := $(addprefix dataplane/,parse.c neighbour.c replay.c sessions.c ratchet.c handover.c limits_view.c \
+	model_slot.c cost.c admission.c gateway.c wide.c segments.c text_hash.c reply_store.c worker.c rx.c classify.c \
+	auth.c limit.c batch.c infer.c reply.c tx.c)
 WORKER_LIBS = $(RUN_LIBS) $(BASE_LIBS) -lbpf
 
 TESTS += test_replay test_pipeline test_admission test_neighbours test_gateway
@@ -18,6 +18,9 @@ test_admission_SRCS = tests/pipeline/test_admission.c $(RIG_SRCS)
 test_admission_LIBS = -lcmocka $(WORKER_LIBS)
 test_neighbours_SRCS = tests/pipeline/test_neighbours.c $(RIG_SRCS)
 test_neighbours_LIBS = -lcmocka $(WORKER_LIBS)
+TESTS += test_ratchet
+test_ratchet_SRCS = tests/pipeline/test_ratchet.c dataplane/client/channel.c $(RIG_SRCS)
+test_ratchet_LIBS = -lcmocka $(WORKER_LIBS)
 test_gateway_SRCS = tests/pipeline/test_gateway.c $(RIG_SRCS)
 test_gateway_LIBS = -lcmocka $(WORKER_LIBS)
 

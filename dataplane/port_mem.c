@@ -5,17 +5,32 @@
 
 #include "port_mem.h"
 
-static uint16_t take_first(uint16_t list[], uint32_t *n)
+static struct port_mem_frame *take_first(struct port_mem_frame *list[], uint32_t *n)
 {
-	uint16_t first = list[0];
+	struct port_mem_frame *first = list[0];
 
 	memmove(list, list + 1, --*n * sizeof(list[0]));
 	return first;
 }
 
-static uint16_t index_of(const struct port_mem *p, const void *buffer)
+/* `n` unused frames, all or none. */
+static bool pool_take(struct port_mem_pool *p, struct port_mem_frame *frames[], uint32_t n)
 {
-	return (uint16_t)((const struct port_mem_frame *)buffer - p->frames);
+	bool enough;
+
+	pthread_mutex_lock(&p->lock);
+	enough = p->n_unused >= n;
+	for (uint32_t i = 0; enough && i < n; i++)
+		frames[i] = p->unused[--p->n_unused];
+	pthread_mutex_unlock(&p->lock);
+	return enough;
+}
+
+static void pool_give(struct port_mem_pool *p, struct port_mem_frame *f)
+{
+	pthread_mutex_lock(&p->lock);
+	p->unused[p->n_unused++] = f;
+	pthread_mutex_unlock(&p->lock);
 }
 
 static uint32_t mem_rx(struct port_queue *q, struct burst *b, uint32_t max)
@@ -24,7 +39,7 @@ static uint32_t mem_rx(struct port_queue *q, struct burst *b, uint32_t max)
 	uint32_t n = 0;
 
 	while (n < max && p->n_waiting) {
-		struct port_mem_frame *f = &p->frames[take_first(p->waiting, &p->n_waiting)];
+		struct port_mem_frame *f = take_first(p->waiting, &p->n_waiting);
 
 		b->buffers[n] = f;
 		b->data[n] = f->data;
@@ -44,7 +59,7 @@ static uint32_t mem_tx(struct port_queue *q, void *const buffers[], const uint16
 		struct port_mem_frame *f = buffers[i];
 
 		f->bytes = bytes[i];
-		p->sent[p->n_sent++] = index_of(p, f);
+		p->sent[p->n_sent++] = f;
 		if (p->tx_room != UINT32_MAX)
 			p->tx_room--;
 	}
@@ -55,14 +70,10 @@ static bool mem_take(struct port_queue *q, void *buffers[], uint8_t *data[], uin
 {
 	struct port_mem *p = q->port;
 
-	if (p->n_unused < n)
+	if (!pool_take(p->pool, (struct port_mem_frame **)buffers, n))
 		return false;
-	for (uint32_t i = 0; i < n; i++) {
-		struct port_mem_frame *f = &p->frames[p->unused[--p->n_unused]];
-
-		buffers[i] = f;
-		data[i] = f->data;
-	}
+	for (uint32_t i = 0; i < n; i++)
+		data[i] = ((struct port_mem_frame *)buffers[i])->data;
 	return true;
 }
 
@@ -71,12 +82,12 @@ static void mem_release(struct port_queue *q, void *const buffers[], uint32_t n)
 	struct port_mem *p = q->port;
 
 	for (uint32_t i = 0; i < n; i++)
-		p->unused[p->n_unused++] = index_of(p, buffers[i]);
+		pool_give(p->pool, buffers[i]);
 }
 
 static bool mem_starved(struct port_queue *q)
 {
-	return !((struct port_mem *)q->port)->n_unused;
+	return !port_mem_unused(q->port);
 }
 
 static const struct port_ops mem_ops = {mem_rx, mem_tx, mem_take, mem_release, mem_starved};
@@ -85,32 +96,31 @@ bool port_mem_put(struct port_mem *p, const void *frame, size_t n)
 {
 	struct port_mem_frame *f;
 
-	if (!p->n_unused || n > PORT_MEM_ROOM)
+	if (n > PORT_MEM_ROOM || !pool_take(p->pool, &f, 1))
 		return false;
-	f = &p->frames[p->unused[--p->n_unused]];
 	memcpy(f->data, frame, n);
 	f->bytes = (uint16_t)n;
-	p->waiting[p->n_waiting++] = index_of(p, f);
+	p->waiting[p->n_waiting++] = f;
 	return true;
 }
 
 size_t port_mem_get(struct port_mem *p, void *frame)
 {
 	struct port_mem_frame *f;
-	uint16_t first;
+	size_t n;
 
 	if (!p->n_sent)
 		return 0;
-	first = take_first(p->sent, &p->n_sent);
-	f = &p->frames[first];
-	memcpy(frame, f->data, f->bytes);
-	p->unused[p->n_unused++] = first;
-	return f->bytes;
+	f = take_first(p->sent, &p->n_sent);
+	n = f->bytes;
+	memcpy(frame, f->data, n);
+	pool_give(p->pool, f);
+	return n;
 }
 
 uint32_t port_mem_unused(const struct port_mem *p)
 {
-	return p->n_unused;
+	return p->pool->n_unused;
 }
 
 static uint64_t mem_now(void *ctx)
@@ -131,6 +141,15 @@ void port_mem_init(struct port_mem *p, const struct parse_config *parse)
 	memset(p, 0, sizeof(*p));
 	p->queue = (struct port_queue){.ops = &mem_ops, .port = p, .parse = parse};
 	p->tx_room = UINT32_MAX;
-	for (uint16_t i = 0; i < PORT_MEM_FRAMES; i++)
-		p->unused[p->n_unused++] = i;
+	p->pool = &p->own;
+	pthread_mutex_init(&p->own.lock, NULL);
+	for (uint32_t i = 0; i < PORT_MEM_FRAMES; i++)
+		p->own.unused[p->own.n_unused++] = &p->own.frames[i];
+}
+
+void port_mem_share(struct port_mem *p, struct port_mem *first)
+{
+	p->pool = first->pool;
+	p->queue.index = first->queue.index + 1;
+	p->queue.port_number = first->queue.port_number;
 }

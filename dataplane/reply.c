@@ -101,13 +101,13 @@ uint32_t reply_text(struct burst *b, uint32_t i)
 	return WIRE_REPLY_BYTES + reply_bytes(b, i);
 }
 
-static uint64_t take_counter(struct worker *w, const struct request *r, uint32_t lane)
+static uint64_t take_counter(struct worker *w, const struct request *r)
 {
-	uint64_t counter;
+	bool spent = send_counter_spent(r->lane);
+	uint64_t counter = send_counter_take(r->lane);
 
-	sessions_lane_lock(w->sessions, r->cell, lane);
-	counter = send_counter_take(&r->cell->send[lane], r->lane);
-	sessions_lane_unlock(w->sessions, r->cell, lane);
+	if (mr_unlikely(spent))
+		session_check_spent(w->sessions, r->cell);
 	return counter;
 }
 
@@ -120,8 +120,8 @@ static uint32_t seal(struct worker *w, uint32_t i, uint8_t *frame, const uint8_t
 	struct wire_header head = p->wire; /* same flags (epoch), lane and key id */
 
 	head.type = WIRE_TYPE_REPLY;
-	head.counter = take_counter(w, r, p->wire.lane);
-	aead_seal(&w->shared->aead, sessions_s2c_key(w->sessions, r->cell), head,
+	head.counter = take_counter(w, r);
+	aead_seal(&w->shared->aead, sessions_key(w->sessions, r->cell, head.flags, SESSION_S2C), head,
 		frame + p->payload, text, n);
 	return WIRE_HEADER_BYTES + n + WIRE_TAG_BYTES;
 }
@@ -248,15 +248,6 @@ void stage_reply(struct worker *w)
 	w->extra.n = 0;
 	if (w->keeping.store.n)
 		keep_replies(w);
-	for (uint32_t i = 0; i < b->n; i++) {
-		if (b->state[i] == PKT_REPLY) {
-			const uint8_t *key = (const uint8_t *)sessions_s2c_key(w->sessions,
-				b->requests[i].cell);
-
-			for (uint32_t line = 0; line < 4; line++)
-				__builtin_prefetch(key + line * 64);
-		}
-	}
 	for (uint32_t i = 0; i < b->n; i++)
 		if (b->state[i] == PKT_REPLY)
 			answer(w, i);

@@ -2,29 +2,31 @@
  * Send counters of one (session, lane): no nonce is ever used twice, not even across a crash.
  *
  * The limit in the session table is published before any counter below it is used; a dataplane that
- * takes the table over begins at the published limit (protocol.md, counter reservation).
+ * takes the table over begins at the published limit (protocol.md, counter reservation). The lane's
+ * owner only.
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include "abi/session.h"
 
-/* Private to one dataplane; one user at a time. */
-struct send_counter {
-	uint64_t next;
-	uint64_t limit; /* what this dataplane has published */
-};
-
-static inline void send_counter_attach(struct send_counter *c, const struct session_lane *lane)
+static inline void send_counter_attach(struct session_lane *lane)
 {
-	c->next = c->limit = __atomic_load_n(&lane->send_limit, __ATOMIC_ACQUIRE);
+	lane->send_next = __atomic_load_n(&lane->send_limit, __ATOMIC_ACQUIRE);
+}
+
+/* Is the next counter the first of a new reservation? */
+static inline bool send_counter_spent(const struct session_lane *lane)
+{
+	return lane->send_next == lane->send_limit;
 }
 
 /* The next counter to seal with. */
-static inline uint64_t send_counter_take(struct send_counter *c, struct session_lane *lane)
+static inline uint64_t send_counter_take(struct session_lane *lane)
 {
-	if (mr_unlikely(c->next == c->limit)) {
-		c->limit += SESSION_RESERVE;
-		__atomic_store_n(&lane->send_limit, c->limit, __ATOMIC_RELEASE);
-	}
-	return c->next++;
+	if (mr_unlikely(send_counter_spent(lane)))
+		__atomic_store_n(&lane->send_limit, lane->send_limit + SESSION_RESERVE,
+			__ATOMIC_RELEASE);
+	return lane->send_next++;
 }

@@ -15,6 +15,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "config_check.h"
+#include "ratchet.h"
 #include "service.h"
 
 enum { TURN_MS = 1, COSTS_MS = 250 };
@@ -29,7 +30,7 @@ static void adopt_sessions(struct service *s, int fd)
 
 	if (s->sessions)
 		return; /* we hold one: control adopts ours */
-	if (sessions_attach(&table, fd, &s->shared->aead, s->shared->n_workers, &err)) {
+	if (sessions_attach(&table, fd, &s->shared->aead, begin_ns, &err)) {
 		log_error("session table: %s", err.text);
 		return;
 	}
@@ -257,6 +258,15 @@ static void take_signal(struct service *s)
 	__atomic_store_n(&s->shared->stop, 1, __ATOMIC_RELAXED);
 }
 
+static void ratchet(struct service *s)
+{
+	if (!s->sessions)
+		return;
+	for (uint32_t i = 0; i < s->shared->n_workers; i++)
+		ratchet_take(s->sessions, &s->workers[i]->promotions);
+	ratchet_turn(s->sessions, clock_now_ns());
+}
+
 static void turn(struct service *s)
 {
 	struct stats_header *h = &s->regions.stats->header;
@@ -271,6 +281,7 @@ static void turn(struct service *s)
 	service_commands(s);
 	model_table_reap(&s->models);
 	collect_alarms(s);
+	ratchet(s);
 	collect_boxed(s);
 	announce_ready(s);
 	now_ns = clock_now_ns();

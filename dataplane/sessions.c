@@ -8,12 +8,8 @@
 #include <sys/mman.h>
 
 #include "base/fd.h"
+#include "ratchet.h"
 #include "sessions.h"
-
-static struct session_cell *cell_at(const struct sessions *s, uint64_t index)
-{
-	return (struct session_cell *)(s->cells + index * s->stride);
-}
 
 static uint64_t capacity(const struct sessions *s)
 {
@@ -49,7 +45,7 @@ static int table_check(const struct session_table *t, size_t bytes, struct error
 static int cells_new(struct sessions *s, struct error *err)
 {
 	s->key_bytes = aead_key_bytes(s->aead);
-	s->stride = SESSION_CELL_HEAD_BYTES + 2 * s->key_bytes;
+	s->stride = SESSION_CELL_HEAD_BYTES + SESSION_CELL_KEYS * s->key_bytes;
 	s->cells_bytes = capacity(s) * s->stride;
 	s->cells = mmap(NULL, s->cells_bytes, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -64,13 +60,13 @@ static int cells_new(struct sessions *s, struct error *err)
 	return 0;
 }
 
-static void adopt_slots(struct sessions *s)
+static void adopt_slots(struct sessions *s, uint64_t now_ns)
 {
 	for (uint64_t i = 0; i < capacity(s); i++) {
 		uint32_t state = __atomic_load_n(&s->slots[i].state, __ATOMIC_ACQUIRE);
 
 		if (state == SESSION_LIVE)
-			s->refused += sessions_add(s, i, NULL) != 0;
+			s->refused += sessions_add(s, i, now_ns, NULL) != 0;
 		else if (state != SESSION_FREE)
 			sessions_remove_finish(s, i); /* begun before a crash, or without us */
 	}
@@ -93,7 +89,7 @@ static int table_map(struct sessions *s, int fd, struct error *err)
 	return 0;
 }
 
-int sessions_attach(struct sessions **out, int fd, const struct aead *aead, uint32_t n_workers,
+int sessions_attach(struct sessions **out, int fd, const struct aead *aead, uint64_t now_ns,
 	struct error *err)
 {
 	struct sessions *s = calloc(1, sizeof(*s));
@@ -112,16 +108,17 @@ int sessions_attach(struct sessions **out, int fd, const struct aead *aead, uint
 		goto fail;
 	s->mask = copy.capacity - 1;
 	s->lanes_per_session = copy.lanes;
-	s->locked = n_workers > 1;
 	s->aead = aead;
 	s->slots = (struct session_slot *)((uint8_t *)s->table + copy.slots_offset);
 	s->lanes = (struct session_lane *)((uint8_t *)s->table + copy.lanes_offset);
 	rc = cells_new(s, err);
+	if (!rc)
+		rc = ratchet_new(&s->ratchet, copy.capacity, err);
 	if (rc)
 		goto fail;
 	s->generation = copy.generation + 1;
 	__atomic_store_n(&s->table->generation, s->generation, __ATOMIC_RELEASE);
-	adopt_slots(s);
+	adopt_slots(s, now_ns);
 	*out = s;
 	return 0;
 fail:
@@ -135,10 +132,11 @@ void sessions_detach(struct sessions *s)
 		return;
 	if (s->cells) {
 		for (uint64_t i = 0; i < capacity(s); i++)
-			if (cell_at(s, i)->ready || cell_at(s, i)->session_id) /* or half removed */
-				explicit_bzero(cell_at(s, i), s->stride);
+			if (sessions_cell_at(s, i)->ready || sessions_cell_at(s, i)->session_id) /* or half removed */
+				explicit_bzero(sessions_cell_at(s, i), s->stride);
 		munmap(s->cells, s->cells_bytes);
 	}
+	ratchet_free(s->ratchet);
 	if (s->table)
 		munmap(s->table, s->table_bytes);
 	fd_close(s->fd);
@@ -161,51 +159,59 @@ static int slot_check(const struct session_slot *slot, uint64_t index, uint32_t 
 	return 0;
 }
 
-static void cell_fill(struct sessions *s, struct session_cell *c, const struct session_slot *slot)
+static int cell_fill(struct sessions *s, struct session_cell *c, struct session_slot *slot,
+	uint64_t now_ns)
 {
-	const struct session_keys *k = &slot->keys[slot->epoch % SESSION_EPOCHS];
-
 	c->key_id = slot->key_id;
 	c->subscriber = slot->subscriber;
 	c->epoch = slot->epoch;
 	c->source = slot->source;
-	c->expires_ns = slot->expires_ns;
 	c->session_id = slot->session_id;
 	c->failed_tat_ns = 0;
-	memset(c->lane_lock, 0, sizeof(c->lane_lock));
+	c->previous_until_ns = 0;
+	c->epoch_began_ns = now_ns; /* of an adopted session: it cannot be known */
+	session_renew(c, slot->expires_ns);
+	c->challenge = slot->challenge;
+	c->unproven = slot->flags & SESSION_PROVISIONAL ? 1 : 0;
+	memset(c->lane_owner, 0, sizeof(c->lane_owner));
 	for (uint32_t l = 0; l < s->lanes_per_session; l++)
-		send_counter_attach(&c->send[l], sessions_lane(s, slot->key_id, l));
-	aead_expand(s->aead, sessions_c2s_key(c), k->c2s_key, k->c2s_iv);
-	aead_expand(s->aead, sessions_s2c_key(s, c), k->s2c_key, k->s2c_iv);
+		send_counter_attach(sessions_lane(s, slot->key_id, l));
+	c->sent_before = sessions_reserved(s, c);
+	ratchet_expand(s, c, slot, slot->epoch);
+	return ratchet_prepare(s, c, slot);
 }
 
-int sessions_add(struct sessions *s, uint64_t index, struct error *err)
+int sessions_add(struct sessions *s, uint64_t index, uint64_t now_ns, struct error *err)
 {
-	struct session_slot slot;
+	struct session_slot *slot;
 	struct session_cell *c;
 	int rc;
 
 	if (index >= capacity(s))
 		return error_set(err, -ERANGE, "session slot %lu of %lu", (unsigned long)index,
 			(unsigned long)capacity(s));
-	c = cell_at(s, index);
+	c = sessions_cell_at(s, index);
 	if (__atomic_load_n(&s->slots[index].state, __ATOMIC_ACQUIRE) != SESSION_LIVE)
 		return error_set(
 			err, -ENOENT, "session slot %lu is not live", (unsigned long)index);
-	memcpy(&slot, &s->slots[index], sizeof(slot));
-	rc = slot_check(&slot, index, s->mask, err);
+	slot = &s->slots[index];
+	rc = slot_check(slot, index, s->mask, err);
 	if (!rc && c->ready) {
-		if (c->session_id == slot.session_id && c->key_id == slot.key_id)
-			__atomic_store_n(&c->expires_ns, slot.expires_ns, __ATOMIC_RELAXED);
+		if (c->session_id == slot->session_id && c->key_id == slot->key_id)
+			session_renew(c, slot->expires_ns);
 		else
 			rc = error_set(err, -EEXIST, "session slot %lu still holds another session",
 				(unsigned long)index);
 	} else if (!rc) {
-		cell_fill(s, c, &slot);
+		rc = cell_fill(s, c, slot, now_ns);
+		if (rc) {
+			explicit_bzero(c, s->stride);
+			return error_set(err, rc, "session slot %lu: no keys could be derived",
+				(unsigned long)index);
+		}
 		__atomic_store_n(&c->ready, 1, __ATOMIC_RELEASE);
 		s->live++;
 	}
-	explicit_bzero(&slot, sizeof(slot));
 	return rc;
 }
 
@@ -218,7 +224,7 @@ int sessions_remove_begin(struct sessions *s, uint64_t index, uint64_t session_i
 	if (index >= capacity(s))
 		return -ERANGE;
 	slot = &s->slots[index];
-	c = cell_at(s, index);
+	c = sessions_cell_at(s, index);
 	in_cell = c->ready && c->session_id == session_id;
 	in_slot = slot->session_id == session_id &&
 		  __atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) != SESSION_FREE;
@@ -232,7 +238,7 @@ int sessions_remove_begin(struct sessions *s, uint64_t index, uint64_t session_i
 void sessions_remove_finish(struct sessions *s, uint64_t index)
 {
 	struct session_slot *slot = &s->slots[index];
-	struct session_cell *c = cell_at(s, index);
+	struct session_cell *c = sessions_cell_at(s, index);
 
 	if (c->key_id || c->session_id) { /* untouched cells stay unbacked */
 		explicit_bzero(c, s->stride);
@@ -243,6 +249,6 @@ void sessions_remove_finish(struct sessions *s, uint64_t index)
 	slot->key_id = 0;
 	slot->session_id = 0;
 	explicit_bzero(slot->keys, sizeof(slot->keys));
-	explicit_bzero(slot->next_secret, sizeof(slot->next_secret));
+	explicit_bzero(slot->secrets, sizeof(slot->secrets));
 	__atomic_store_n(&slot->state, SESSION_FREE, __ATOMIC_RELEASE);
 }

@@ -4,8 +4,10 @@
  *
  *   table slot (shared, raw keys) --CMD_SESSION_ADD / attach--> cell (private, expanded keys)
  *
- * Workers look only at cells and lanes. A cell belongs to the service thread while `ready` is 0 and
- * is read-only to it (but for expires_ns) while `ready` is 1.
+ * Workers look only at cells and lanes. A cell belongs to the service thread while `ready` is 0; while
+ * it is 1, that thread moves fresh_until_ns and expires_ns, and owns the keys of the epoch that is
+ * neither current nor previous (ratchet.h). 1,664 private bytes a session with our AEAD, 512 and
+ * 1,088 a lane in the table.
  */
 #pragma once
 
@@ -22,27 +24,38 @@ enum {
 	SESSION_FAILED_BURST = 256,
 	SESSION_FAILED_PER_S = 1000,
 	SESSION_FAR_AHEAD = 1 << 20,
-	SESSION_CELL_HEAD_BYTES = 256,
+	SESSION_CELL_HEAD_BYTES = 128,
+	SESSION_CELL_KEYS = 4, /* [epoch & 1][direction] */
 };
 
+enum session_direction { SESSION_C2S, SESSION_S2C };
+
 struct session_cell {
-	/* line 0: read by every packet; written by the service thread */
+	/* line 0 decides on a packet */
 	uint32_t ready; /* release-stored last, 0-stored first */
 	uint32_t key_id;
 	uint32_t subscriber;
-	uint32_t epoch;
+	uint32_t epoch; /* current: session_promote() moves it on, with release */
 	struct ip_addr source;
-	uint64_t expires_ns;    /* atomic: a renewal moves it */
+	uint64_t fresh_until_ns; /* atomic: end of the session or of its current epoch; 0 = spent */
+	uint64_t failed_tat_ns;  /* workers: GCRA over failed opens */
+	uint64_t unproven;       /* 1 + reply bytes allowed until the address is proven; 0 = it is */
+	uint8_t lane_owner[WIRE_MAX_LANES]; /* atomic: worker + 1; 0 = no authentic packet yet */
+	/* line 1: where an epoch or the session itself changes */
+	uint64_t expires_ns; /* atomic: a renewal moves it */
 	uint64_t session_id;
-	uint64_t failed_tat_ns; /* workers: GCRA over failed opens */
-	uint64_t pad;
-	/* line 1 and on: written by workers, under lane_lock where there are several */
-	uint8_t lane_lock[WIRE_MAX_LANES];
-	struct send_counter send[WIRE_MAX_LANES];
+	uint64_t epoch_began_ns;
+	uint64_t previous_until_ns; /* 0 = the keys of epoch - 1 are gone */
+	uint64_t sent_before;       /* send counters reserved when the epoch began, over all lanes */
+	uint64_t challenge;         /* wire.h, path challenge */
+	uint32_t next_ready;        /* 1 = the keys of epoch + 1 stand ready; taken by one promotion */
+	uint32_t pad;
 } MR_ALIGNED(64);
 
-STATIC_ASSERT(sizeof(struct session_cell) <= SESSION_CELL_HEAD_BYTES, "keys begin behind it");
-STATIC_ASSERT(offsetof(struct session_cell, lane_lock) == 64, "one line decides on a packet");
+STATIC_ASSERT(sizeof(struct session_cell) == SESSION_CELL_HEAD_BYTES, "keys begin behind it");
+STATIC_ASSERT(offsetof(struct session_cell, expires_ns) == 64, "one line decides on a packet");
+
+struct ratchet; /* ratchet.h */
 
 /* Private memory of one attached table. */
 struct sessions {
@@ -52,11 +65,11 @@ struct sessions {
 	uint32_t mask; /* capacity - 1 */
 	uint32_t lanes_per_session;
 	struct session_lane *lanes; /* in the table */
-	bool locked;                /* several workers: lanes are locked while they are used */
 	/* service thread only */
 	struct session_table *table;
 	struct session_slot *slots;
 	const struct aead *aead;
+	struct ratchet *ratchet;
 	size_t table_bytes, cells_bytes;
 	int fd; /* our own description: holds the flock */
 	uint32_t live;
@@ -64,20 +77,22 @@ struct sessions {
 	uint32_t generation;
 };
 
+static inline struct session_cell *sessions_cell_at(const struct sessions *s, uint64_t index)
+{
+	return (struct session_cell *)(s->cells + index * s->stride);
+}
+
 static inline struct session_cell *sessions_cell(const struct sessions *s, uint32_t key_id)
 {
-	return (struct session_cell *)(s->cells + (size_t)(key_id & s->mask) * s->stride);
+	return sessions_cell_at(s, key_id & s->mask);
 }
 
-static inline struct aead_key *sessions_c2s_key(const struct session_cell *c)
+/* The expanded key of an epoch: `epoch` is its number or the flags of a packet that was looked up. */
+static inline struct aead_key *sessions_key(const struct sessions *s, const struct session_cell *c,
+	uint32_t epoch, enum session_direction direction)
 {
-	return (struct aead_key *)((uintptr_t)c + SESSION_CELL_HEAD_BYTES);
-}
-
-static inline struct aead_key *sessions_s2c_key(const struct sessions *s,
-	const struct session_cell *c)
-{
-	return (struct aead_key *)((uintptr_t)c + SESSION_CELL_HEAD_BYTES + s->key_bytes);
+	return (struct aead_key *)((uintptr_t)c + SESSION_CELL_HEAD_BYTES +
+		((epoch & 1) * 2 + direction) * s->key_bytes);
 }
 
 static inline struct session_lane *sessions_lane(const struct sessions *s, uint32_t key_id,
@@ -86,31 +101,15 @@ static inline struct session_lane *sessions_lane(const struct sessions *s, uint3
 	return &s->lanes[(size_t)(key_id & s->mask) * s->lanes_per_session + lane];
 }
 
-/* A lane has one user at a time. With one worker there is nothing to lock. */
-static inline void sessions_lane_lock(
-	const struct sessions *s, struct session_cell *c, uint32_t lane)
-{
-	if (s->locked)
-		while (__atomic_exchange_n(&c->lane_lock[lane], 1, __ATOMIC_ACQUIRE))
-			__builtin_ia32_pause();
-}
-
-static inline void sessions_lane_unlock(const struct sessions *s, struct session_cell *c,
-	uint32_t lane)
-{
-	if (s->locked)
-		__atomic_store_n(&c->lane_lock[lane], 0, __ATOMIC_RELEASE);
-}
-
 /* Take over the table behind `fd` (not consumed): own description, exclusive flock, checks, bump of
  * `generation`, expansion of every LIVE slot, end of removals a crash interrupted. -EBUSY when another
  * dataplane holds it. Service thread. */
-int sessions_attach(struct sessions **out, int fd, const struct aead *aead, uint32_t n_workers,
+int sessions_attach(struct sessions **out, int fd, const struct aead *aead, uint64_t now_ns,
 	struct error *err);
 void sessions_detach(struct sessions *s); /* wipes private keys; the table stays. NULL allowed */
 
 /* Expand the keys of LIVE slot `index`, or renew the expiry of a session that is already there. */
-int sessions_add(struct sessions *s, uint64_t index, struct error *err);
+int sessions_add(struct sessions *s, uint64_t index, uint64_t now_ns, struct error *err);
 
 /* Stop accepting slot `index` if it still is `session_id`: 0 = it was; -ESRCH = gone already. The
  * caller then waits until all workers have passed, and calls sessions_remove_finish(). */

@@ -154,6 +154,7 @@ void worker_init(struct worker *w, uint32_t index, struct shared *shared, struct
 	w->learn_shift = COST_LEARN_SHIFT;
 	w->slice_tsc = tsc_hz / 1000000 * (slice_us ? slice_us : 100);
 	admission_init(&w->admission, clock_tsc());
+	shared->ports[index] = queue->port_number;
 	stats->port = queue->port_number;
 	stats->queue = queue->index;
 }

@@ -12,10 +12,12 @@
 #include "base/aead.h"
 #include "burst.h"
 #include "gateway.h"
+#include "handover.h"
 #include "limits_view.h"
 #include "model_slot.h"
 #include "port.h"
 #include "quiesce.h"
+#include "ratchet.h"
 #include "reply_store.h"
 #include "segments.h"
 #include "sessions.h"
@@ -37,6 +39,8 @@ struct shared {
 	uint64_t licensed_until_ns;  /* 0 = not licensed */
 	uint32_t stop;               /* 1 = drain and return */
 	uint32_t n_workers;
+	struct handover *handover; /* NULL with a single worker; as ports[] fixed at start */
+	uint16_t ports[DP_MAX_WORKERS]; /* of each worker */
 	struct aead aead;
 	struct quiesce quiesce;
 };
@@ -101,6 +105,7 @@ struct worker {
 	struct extra extra;
 	struct outgoing out;
 	struct gateway_worker gateway;
+	struct promotions promotions; /* taken by the service thread */
 	struct admission admission;
 	struct burst burst;
 };

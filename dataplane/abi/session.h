@@ -13,10 +13,15 @@
  * otherwise; the dataplane owns a LIVE slot and every lane. One dataplane at a time: it re-opens the
  * fd, takes flock(LOCK_EX|LOCK_NB), then bumps `generation`.
  *
- * A lane has one user at a time. protocol.md gives each lane to the queue of its first authentic
- * packet and hands the others' packets over; for now any worker may use any lane, under a lock of that
- * lane that is private to the dataplane (none with a single worker). The layout is the same either
- * way, and so is what a crash may lose.
+ * Ratchet (protocol.md): `epoch` is the newest epoch whose successor's keys stand ready in keys[]. The
+ * first authentic packet of that successor makes it current at once, in private memory; the service
+ * thread then derives the next keys, and moves `epoch` on when they are complete. After a crash
+ * between the two the next such packet simply promotes again. Order of stores, each a release:
+ * secrets[(e + 2) & 1], keys[(e + 2) % 3], epoch = e + 1; then the secret of e + 1 is wiped, and the
+ * keys of e when their time is over.
+ *
+ * A lane belongs to the worker that saw its first authentic packet, for as long as that dataplane
+ * lives; other workers open packets and hand them over.
  */
 #pragma once
 
@@ -26,7 +31,7 @@
 #define SESSION_MAGIC 0x31534553524c494dull /* "MILRSES1" */
 
 enum {
-	SESSION_VERSION = 1,
+	SESSION_VERSION = 2,
 	SESSION_TABLE_BYTES = 4096,
 	SESSION_MIN_CAPACITY = 64,
 	SESSION_MAX_CAPACITY = 1 << 20,
@@ -35,7 +40,11 @@ enum {
 	SESSION_WINDOW_WORDS = SESSION_WINDOW_BITS / 64,
 	SESSION_RESERVE = 1 << 16, /* send counters a worker may reserve ahead */
 	SESSION_EPOCHS = 3,
+	SESSION_PREVIOUS_S = 3, /* how long packets of the epoch before are still accepted */
+	SESSION_EPOCH_MAX_S = 2 * WIRE_EPOCH_S, /* twice the client's limits: the epoch is refused */
 };
+
+#define SESSION_EPOCH_MAX_DATAGRAMS (2 * WIRE_EPOCH_DATAGRAMS)
 
 enum session_state {
 	SESSION_FREE = 0,
@@ -44,7 +53,7 @@ enum session_state {
 };
 
 /* session_slot.flags */
-enum { SESSION_PROVISIONAL = 1u << 0 /* source address not yet proven (issue 4) */ };
+enum { SESSION_PROVISIONAL = 1u << 0 /* source address not yet proven: wire.h, path challenge */ };
 
 /* Keys of one epoch, as derived by base/hkdf.h. */
 struct session_keys {
@@ -65,18 +74,20 @@ struct session_slot {
 	uint64_t expires_ns;    /* CLOCK_MONOTONIC */
 	uint64_t issued_ns;
 	uint64_t session_id;    /* control's name for it, never reused */
-	uint32_t epoch;         /* current epoch number */
+	uint32_t epoch;
 	uint32_t pad;
 	struct session_keys keys[SESSION_EPOCHS]; /* [epoch % 3]; previous, current, next */
-	uint8_t next_secret[32]; /* HKDF secret of epoch + 1; older secrets are wiped */
-	uint8_t pad2[128];
+	uint8_t secrets[2][32]; /* [(epoch + 1) & 1]: HKDF secret of epoch + 1; older ones are wiped */
+	uint64_t challenge; /* random; proves a provisional source (wire.h, path challenge) */
+	uint8_t pad2[88];
 };
 
 struct session_lane {
 	uint64_t highest;    /* highest counter accepted + 1; 0 = none yet */
 	uint64_t send_limit; /* send counters below this may have been used: a restart begins here */
+	uint64_t send_next;  /* the present dataplane's, at most send_limit; means nothing to the next */
+	uint64_t pad[5];
 	uint64_t bits[SESSION_WINDOW_WORDS];
-	uint64_t pad[6];
 };
 
 struct session_table {

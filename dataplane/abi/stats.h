@@ -17,7 +17,7 @@
 enum { STATS_VERSION = 2 };
 
 /* What became of every datagram that a worker received. The balance, always:
- *   RX + GATEWAY = COMPLETED (authentic requests) + HELD (segments that completed none)
+ *   RX + GATEWAY + TAKEN_OVER = COMPLETED (authentic requests) + HELD (segments that completed none)
  *        + NEIGHBOUR (questions answered) + HANDED_OVER + each DROP_* except DROP_REPLY_TX
  *        + stats_worker.waiting (requests that wait or run at this moment)
  * and COMPLETED = sum of the REPLY_* counters (replies the port took whole) + DROP_REPLY_TX.
@@ -44,7 +44,8 @@ enum { STATS_VERSION = 2 };
 	X(HELD, "segments_held", "segments of requests, kept until the others came")               \
 	X(NEIGHBOUR, "neighbour", "ARP, ND and ICMP echo answered")                                \
 	X(GATEWAY, "gateway_requests", "requests that came over HTTPS instead of the port")         \
-	X(HANDED_OVER, "handed_over", "packets handed to another worker")                          \
+	X(HANDED_OVER, "handed_over", "packets handed to the worker that owns their lane")          \
+	X(TAKEN_OVER, "taken_over", "packets that another worker opened and handed over")           \
 	X(DROP_L2, "drop_l2", "dropped: Ethernet type or VLAN we do not serve, or truncated")      \
 	X(DROP_L3, "drop_l3", "dropped: malformed IP header")                                      \
 	X(DROP_FRAGMENT, "drop_fragment", "dropped: IP fragment")                                  \
@@ -68,7 +69,7 @@ enum { STATS_VERSION = 2 };
 	X(DROP_SEGMENT, "drop_segment", "dropped: segment that came before, or after the answer")  \
 	X(DROP_NEIGHBOUR, "drop_neighbour", "dropped: ARP, ND or ICMP that asks nothing of us")    \
 	X(DROP_OVERSIZE, "drop_oversize", "dropped: frame in several segments or over the MTU")    \
-	X(DROP_HANDOVER, "drop_handover", "dropped: the owner's hand-over ring was full")          \
+	X(DROP_HANDOVER, "drop_handover", "dropped: the lane's owner has a full ring, or is on another port")          \
 	X(SEGMENTS_EXPIRED, "segments_expired", "requests whose other segments never came")        \
 	X(SEGMENTS_EVICTED, "segments_evicted", "incomplete requests given up for want of room")   \
 	X(REPEATED, "replies_repeated", "requests answered from the reply store")                  \

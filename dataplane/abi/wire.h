@@ -46,6 +46,18 @@ enum wire_type {
 /* flags[1:0] = key epoch mod 4; all other bits must be 0. */
 enum { WIRE_FLAG_EPOCH_MASK = 0x03 };
 
+/* Ratchet: only the client steps, when it seals, exactly one epoch whatever has passed: after the first
+ * WIRE_EPOCH_FIRST datagrams of a session, then after WIRE_EPOCH_DATAGRAMS over all lanes (half of
+ * what RFC 9001 appendix B allows AES-GCM at 2 KiB) or WIRE_EPOCH_S seconds; and never within
+ * WIRE_EPOCH_MIN_S of the step before, which is how long the server may need to have the next keys
+ * ready. A reply is sealed in its request's epoch. */
+enum {
+	WIRE_EPOCH_FIRST = 100,
+	WIRE_EPOCH_DATAGRAMS = 1 << 27,
+	WIRE_EPOCH_S = 120,
+	WIRE_EPOCH_MIN_S = 4,
+};
+
 struct wire_header {
 	uint8_t type;  /* enum wire_type */
 	uint8_t flags; /* WIRE_FLAG_EPOCH_MASK */

@@ -3,7 +3,8 @@
  * Pure over raw buffers: no sockets, no DPDK, no allocation after channel_init(), no clock.
  *
  * A channel belongs to one thread. It never uses a counter twice: channel_seal_*() takes the next
- * one; when the counters run out (2^64) the caller is long dead.
+ * one; when the counters run out (2^64) the caller is long dead. The client's end steps the key
+ * ratchet while it seals (abi/wire.h); the server's end follows what it opens.
  */
 #pragma once
 
@@ -17,10 +18,24 @@
 
 enum channel_role { CHANNEL_CLIENT, CHANNEL_SERVER };
 
+/* Keys of one epoch, expanded. */
+struct channel_keys {
+	struct aead_key *seal, *open;
+	bool valid;
+};
+
 struct channel {
 	const struct aead *aead;
-	struct aead_key *seal_key; /* both keys: one allocation, secret */
-	struct aead_key *open_key;
+	uint8_t *memory;              /* of all expanded keys: one allocation, secret */
+	struct channel_keys keys[2];  /* [epoch & 1]: current, and previous or none */
+	uint8_t next_secret[WIRE_KEY_BYTES]; /* of epoch + 1 */
+	uint32_t epoch;
+	enum channel_role role;
+	uint64_t sealed;         /* datagrams of this epoch */
+	uint64_t limit;          /* the client steps when it has sealed so many: first 100, then ... */
+	uint64_t epoch_datagrams; /* ... so many: WIRE_EPOCH_DATAGRAMS, or what a test sets */
+	uint64_t epoch_began_ns; /* 0 = at the first channel_clock() */
+	uint64_t now_ns;
 	uint32_t key_id;
 	uint16_t lane;
 	uint8_t seal_type; /* enum wire_type of what this end sends */
@@ -43,6 +58,10 @@ enum channel_verdict {
 
 /* Short name of a verdict, for counters and messages. */
 const char *channel_verdict_name(enum channel_verdict verdict);
+
+/* What time it is, on a clock that only grows; for the ratchet's limits in seconds. A channel that is
+ * never told steps by count alone. */
+void channel_clock(struct channel *ch, uint64_t now_ns);
 
 /* Derive the epoch-0 keys of (secret, key_id) and expand them. `aead` must outlive the channel.
  * 0, -ENOMEM or -EIO (libcrypto failed). The caller still owns and wipes `secret`. */

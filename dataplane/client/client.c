@@ -265,7 +265,10 @@ static int send_attempt(struct mr_client *c, struct pending_request *r, uint64_t
 		.segment_count = 1,
 		.rows = r->n_rows};
 	uint8_t datagram[WIRE_MAX_PAYLOAD_BYTES];
-	int n = channel_seal_request(&c->channel, &request, r->rows, r->row_bytes, datagram,
+	int n;
+
+	channel_clock(&c->channel, now_ns);
+	n = channel_seal_request(&c->channel, &request, r->rows, r->row_bytes, datagram,
 		sizeof(datagram));
 
 	r->retry_ns = now_ns + ((uint64_t)c->retry_ms << r->attempts) * NS_PER_MS;

@@ -39,7 +39,9 @@ static void worker_new(struct rig *r, uint32_t i)
 	r->all_stats[i] = aligned_alloc(64, sizeof(struct stats_worker));
 	memset(r->all_stats[i], 0, sizeof(struct stats_worker));
 	port_mem_init(p, &r->parse);
-	p->now_ns = 1000 * NS_PER_S;
+	if (i)
+		port_mem_share(p, r->ports[0]);
+	p->now_ns = RIG_BEGIN_NS;
 	memset(w, 0, sizeof(*w));
 	worker_init(w, i, &r->shared, &p->queue, r->all_stats[i], port_mem_clock(p), 32, 100,
 		2000000000ull);
@@ -54,6 +56,7 @@ static void dataplane_start(struct rig *r)
 	struct error err = {0};
 
 	memset(&r->shared, 0, sizeof(r->shared));
+	assert_int_equal(handover_init(&r->shared.handover, r->n_workers), 0);
 	assert_int_equal(aead_init(&r->shared.aead), 0);
 	assert_int_equal(model_table_init(&r->models, &r->shared.quiesce, r->n_workers,
 		MODEL_BACKEND_AUTO, true), 0);
@@ -63,7 +66,7 @@ static void dataplane_start(struct rig *r)
 	r->shared.n_workers = r->n_workers;
 	r->shared.licensed_until_ns = UINT64_MAX;
 	if (sessions_attach(
-		    &r->shared.sessions, r->sessions_fd, &r->shared.aead, r->n_workers, &err) ||
+		    &r->shared.sessions, r->sessions_fd, &r->shared.aead, RIG_BEGIN_NS, &err) ||
 		limits_view_open(&r->shared.limits, r->limits_fd, true, &err))
 		fail_msg("%s", err.text);
 	for (uint32_t i = 0; i < r->n_workers; i++)
@@ -79,6 +82,7 @@ static void dataplane_drop(struct rig *r)
 	sessions_detach(r->shared.sessions);
 	limits_view_close(r->shared.limits);
 	aead_uninit(&r->shared.aead);
+	handover_uninit(r->shared.handover);
 	for (uint32_t i = 0; i < r->n_workers; i++) {
 		worker_uninit(r->workers[i]);
 		free(r->workers[i]);
@@ -179,6 +183,7 @@ void rig_table_session(struct session_table *table, uint64_t now_ns, struct rig_
 	memcpy(s->keys[0].c2s_iv, k.c2s_iv, 12);
 	memcpy(s->keys[0].s2c_iv, k.s2c_iv, 12);
 	s->keys[0].valid = 1;
+	assert_int_equal(wire_secret_ratchet(s->secrets[1], c->secret, key_id), 0);
 	__atomic_store_n(&s->state, SESSION_LIVE, __ATOMIC_RELEASE);
 }
 
@@ -187,8 +192,15 @@ void rig_session(struct rig *r, struct rig_client *c, uint32_t key_id, uint32_t 
 	struct error err = {0};
 
 	rig_table_session(r->table, r->port->now_ns, c, key_id, subscriber, v6);
-	if (sessions_add(r->shared.sessions, c->slot, &err))
+	if (sessions_add(r->shared.sessions, c->slot, r->port->now_ns, &err))
 		fail_msg("%s", err.text);
+}
+
+void rig_ratchet(struct rig *r)
+{
+	for (uint32_t i = 0; i < r->n_workers; i++)
+		ratchet_take(r->shared.sessions, &r->workers[i]->promotions);
+	ratchet_turn(r->shared.sessions, r->port->now_ns);
 }
 
 /* ---- the client ---- */
@@ -296,6 +308,17 @@ static bool evp_open(const uint8_t *key, const uint8_t *nonce, const uint8_t *aa
 	return ok;
 }
 
+/* The keys of epoch `epoch`, from the start of the chain. */
+static void keys_of(const struct rig_client *c, uint32_t epoch, struct wire_keys *k)
+{
+	uint8_t secret[32];
+
+	memcpy(secret, c->secret, sizeof(secret));
+	for (uint32_t e = 0; e < epoch; e++)
+		assert_int_equal(wire_secret_ratchet(secret, secret, c->key_id), 0);
+	assert_int_equal(wire_keys_derive(k, secret, c->key_id), 0);
+}
+
 static size_t request_at(struct rig_client *c, uint8_t *frame, const struct wire_request *q,
 	const void *rows, size_t row_bytes, uint64_t counter)
 {
@@ -305,7 +328,7 @@ static size_t request_at(struct rig_client *c, uint8_t *frame, const struct wire
 	struct wire_keys k;
 	size_t n = sizeof(*q) + row_bytes;
 
-	assert_int_equal(wire_keys_derive(&k, c->secret, c->key_id), 0);
+	keys_of(c, c->epoch, &k);
 	memcpy(wire, &h, sizeof(h));
 	memcpy(wire + 16, q, sizeof(*q));
 	memcpy(wire + 16 + sizeof(*q), rows, row_bytes);
@@ -390,8 +413,8 @@ bool rig_open(struct rig_client *c, const uint8_t *frame, size_t n, struct rig_r
 	struct wire_keys k;
 
 	check_headers(c, frame, n, ip, udp);
-	assert_int_equal(wire_keys_derive(&k, c->secret, c->key_id), 0);
 	memcpy(&out->head, wire, 16);
+	keys_of(c, c->epoch - ((c->epoch - out->head.flags) & 3), &k);
 	assert_int_equal(out->head.type, WIRE_TYPE_REPLY);
 	assert_int_equal(out->head.key_id, c->key_id);
 	assert_int_equal(out->head.lane, c->lane);
@@ -425,7 +448,8 @@ void rig_balance(struct rig *r)
 			drops += rig_count(r, (enum stats_counter)i);
 	for (int i = STATS_REPLY_RESULT; i <= STATS_REPLY_INTERNAL; i++)
 		replies += rig_count(r, (enum stats_counter)i);
-	assert_int_equal(rig_count(r, STATS_RX) + rig_count(r, STATS_GATEWAY),
+	assert_int_equal(rig_count(r, STATS_RX) + rig_count(r, STATS_GATEWAY) +
+			rig_count(r, STATS_TAKEN_OVER),
 		rig_count(r, STATS_COMPLETED) + rig_count(r, STATS_HELD) +
 		rig_count(r, STATS_NEIGHBOUR) + rig_count(r, STATS_HANDED_OVER) + drops);
 	assert_int_equal(

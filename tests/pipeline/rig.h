@@ -23,6 +23,8 @@ enum {
 	RIG_WIDE_BUFFERS = 16,
 };
 
+#define RIG_BEGIN_NS (1000 * NS_PER_S)
+
 struct rig {
 	/* survives rig_crash(): what control holds */
 	int sessions_fd, limits_fd;
@@ -70,6 +72,9 @@ void rig_crash(struct rig *r);
 /* Put a session into the table as control does, and tell the dataplane. IPv6 when `v6`. */
 void rig_session(
 	struct rig *r, struct rig_client *c, uint32_t key_id, uint32_t subscriber, bool v6);
+
+/* What the service thread does every millisecond for the key ratchet, at the first port's time. */
+void rig_ratchet(struct rig *r);
 
 /* The two halves of that for tests that run the real program: an empty table (its fd), and one
  * session. */

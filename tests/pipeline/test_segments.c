@@ -339,6 +339,7 @@ static void a_completion_the_plan_has_no_room_for_computes_nothing(void **state)
 	t_silence(r);
 	assert_int_equal(t_units(r), 4);
 	r->port->now_ns += (uint64_t)q.rows * WIDE_COST * NS_PER_S; /* the plan is whole again: now it passes */
+	c.epoch++; /* so much later a client steps */
 	q.request_id = 2;
 	plan(r, 3 + q.rows * WIDE_COST);
 	for (uint32_t k = 0; k < 3; k++)

@@ -85,7 +85,8 @@ PACKAGES := build-essential pkg-config libdpdk-dev dpdk-dev liburing-dev libopen
 	libevent-dev libsqlite3-dev libjansson-dev libcyaml-dev libyaml-dev libedit-dev \
 	libprotobuf-c-dev protobuf-c-compiler libonnx-dev libcmocka-dev libseccomp-dev \
 	python3-pytest python3-scapy python3-cryptography python3-onnx python3-numpy python3-sklearn python3-torch \
-	libonnx-testdata libsimde-dev spin iproute2 ethtool systemd curl jq shellcheck procps util-linux kmod
+	libonnx-testdata libsimde-dev spin iproute2 ethtool systemd curl jq shellcheck procps util-linux kmod \
+	python3-matplotlib
 
 deps: ## install what is missing with apt-get; nothing when all is there
 	$(Q)firmware-config/deps.sh $(PACKAGES)

@@ -65,6 +65,14 @@ struct {
 	__type(value, uint64_t);
 } mr_flood_v1 SEC(".maps");
 
+/* TAT of the bucket of new sources. The program's alone, hence not pinned. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, uint32_t);
+	__type(value, uint64_t);
+} mr_newcomers SEC(".maps");
+
 /* Source -> its term in the penalty box; the dataplane puts sources there too. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

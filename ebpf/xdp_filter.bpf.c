@@ -44,11 +44,22 @@ MR_ALWAYS_INLINE void box(const struct ip_addr *source, struct shield_term *old,
 		bpf_map_update_elem(&mr_box_v1, source, &term, BPF_ANY);
 }
 
+/* Give a source that has just sent its first stray a bucket. */
+MR_ALWAYS_INLINE void remember(const struct ip_addr *source, uint64_t now_ns)
+{
+	uint64_t tat = shield_first_tat(now_ns), *newcomers;
+	uint32_t zero = 0;
+
+	newcomers = bpf_map_lookup_elem(&mr_newcomers, &zero);
+	if (newcomers && shield_newcomer(newcomers, now_ns))
+		bpf_map_update_elem(&mr_flood_v1, source, &tat, BPF_ANY);
+}
+
 /* The shield's word on one stray: what it counts as, `why` while the source has strays to spare. */
 MR_ALWAYS_INLINE uint32_t stray(const struct ip_addr *source, uint32_t why)
 {
 	struct shield_term *term = bpf_map_lookup_elem(&mr_box_v1, source);
-	uint64_t now_ns = bpf_ktime_get_ns(), first;
+	uint64_t now_ns = bpf_ktime_get_ns();
 	uint64_t *tat;
 
 	if (term && shield_boxed(term->until_ns, now_ns)) {
@@ -57,8 +68,7 @@ MR_ALWAYS_INLINE uint32_t stray(const struct ip_addr *source, uint32_t why)
 	}
 	tat = bpf_map_lookup_elem(&mr_flood_v1, source);
 	if (!tat) {
-		first = shield_first_tat(now_ns);
-		bpf_map_update_elem(&mr_flood_v1, source, &first, BPF_ANY);
+		remember(source, now_ns);
 		return why;
 	}
 	if (shield_charge(tat, now_ns))

@@ -22,6 +22,8 @@ lib_enter $((RIG_MEMORY_MB + 288)) "$@"
 # shellcheck source=perf/rig.sh
 . perf/rig.sh
 RIG_ROOT=$MR_WORK
+# shellcheck source=perf/flood.sh
+. perf/flood.sh
 RIG_SESSIONS=16384
 [[ -z ${BENCH_FULL:-} ]] || RIG_SESSIONS=262144
 RIG_HUGE=
@@ -211,26 +213,34 @@ on_memif() {
 	measure_sessions 10000 zipf fraud.memif.s10000.zipf
 	[[ -z ${BENCH_FULL:-} ]] || measure_sessions 100000 random fraud.memif.s100000
 	want swap && measure_swap
+	want noisy && measure_noisy
+	want curve && measure_curve
+	want flood.memif && measure_floods 500000 250000 500000 1000000 2000000
 }
 on_af_xdp() {
 	measure_transport af_xdp
 	# AF_XDP at both ends: what a client of the same kind gets.
 	want rtt.af_xdp.both && RIG_CLIENT_XDP=1 rtt rig_bench rtt.af_xdp.both
 	want restart && measure_restart
+	want flood.junk flood.unknown flood.forged flood.replay flood.overlimit &&
+		measure_floods 20000 25000 50000 100000 200000
 }
 
 lib_net || mr_die "the measuring network could not be made"
 mr_veth peer0 "$RIG_PEER_ADDRESS" peer1 "$RIG_PEER_CLIENT"
-want risk.memif fraud.memif rtt.memif swap && appliance memif on_memif
-want risk.af_xdp fraud.af_xdp rtt.af_xdp restart && appliance af_xdp on_af_xdp
+want risk.memif fraud.memif rtt.memif swap noisy curve flood.memif && appliance memif on_memif
+want risk.af_xdp fraud.af_xdp rtt.af_xdp restart flood.junk flood.unknown flood.forged flood.replay \
+	flood.overlimit && appliance af_xdp on_af_xdp
 want risk fraud rtt && say "kernel peers" && measure_peers
-measure_micro bench_limiter limiter
+measure_micro bench_limiter limiter.ns limiter.random16k limiter.contended2 limiter.refused limiter.virtual limiter.realtime2
+measure_micro bench_shield limiter.xdp xdp admission
 measure_micro bench_aead aead
 measure_micro bench_store store
 measure_micro bench_gemm gemm
 measure_micro bench_load load.ratio
 want model && say "models" && { BUILD=$BUILD perf/models.sh measure >>"$ROWS" || problem "models.sh failed"; }
 
+flood_plots
 with_peers >"$BUILD/perf/bench.json"
 jq -r '.[] | [.id, (.value | if type == "number" then (. * 1000 | round / 1000) else . end | tostring), .unit,
 	(if .ratio then "\(.ratio) x \(.peer) (\(.peer_value))" else .peer // "" end)] | @tsv' "$BUILD/perf/bench.json" |

@@ -26,11 +26,16 @@
 enum {
 	SHIELD_STRAYS_PER_S = 1000, /* of one source address, for as long as it likes */
 	SHIELD_STRAY_BURST = 1024,  /* and at once */
+	/* Sources that get a bucket, on one CPU of XDP. A flood from invented addresses brings a new one with every
+	 * packet, and to remember it costs the kernel five times what dropping the packet does. */
+	SHIELD_NEWCOMERS_PER_S = 20000,
+	SHIELD_NEWCOMER_BURST = 4096,
 };
 
 #define SHIELD_BOX_NS 10000000000ull /* one term */
 #define SHIELD_INTERVAL_TICKS (LIMITS_TICKS_PER_S / SHIELD_STRAYS_PER_S)
 #define SHIELD_BURST_TICKS (SHIELD_INTERVAL_TICKS * SHIELD_STRAY_BURST)
+#define SHIELD_NEWCOMER_TICKS (LIMITS_TICKS_PER_S / SHIELD_NEWCOMERS_PER_S)
 
 /* Entry of the penalty box: value of XDP_MAP_BOX. */
 struct shield_term {
@@ -57,15 +62,28 @@ MR_ALWAYS_INLINE uint64_t shield_first_tat(uint64_t now_ns)
 	return limits_ticks(now_ns) + SHIELD_INTERVAL_TICKS;
 }
 
-/* Charge one stray to the bucket *tat_ticks. Returns 1 when it had room. Lock-free, any number of
- * callers: one that loses the race goes uncharged, which is at most a stray a core and a moment. */
-MR_ALWAYS_INLINE int shield_charge(uint64_t *tat_ticks, uint64_t now_ns)
+/* Take one of `interval` from a bucket of `burst`. Returns 1 when it had room. Lock-free, any number of
+ * callers: one that loses the race goes uncharged, which is at most one a core and a moment. */
+MR_ALWAYS_INLINE int shield_take(uint64_t *tat_ticks, uint64_t now_ns, uint64_t interval, uint64_t burst)
 {
 	uint64_t now = limits_ticks(now_ns), tat = limits_load(tat_ticks), next = 0, retry;
-	int corrupt = limits_corrupt(tat, now, SHIELD_INTERVAL_TICKS, SHIELD_BURST_TICKS);
+	int corrupt = limits_corrupt(tat, now, interval, burst);
 
-	if (!limits_gcra(corrupt ? now : tat, now, SHIELD_INTERVAL_TICKS, SHIELD_BURST_TICKS, &next, &retry))
+	if (!limits_gcra(corrupt ? now : tat, now, interval, burst, &next, &retry))
 		return 0;
 	__sync_val_compare_and_swap(tat_ticks, tat, next);
 	return 1;
+}
+
+/* Charge one stray to the bucket of its source. Returns 1 when it had room. */
+MR_ALWAYS_INLINE int shield_charge(uint64_t *tat_ticks, uint64_t now_ns)
+{
+	return shield_take(tat_ticks, now_ns, SHIELD_INTERVAL_TICKS, SHIELD_BURST_TICKS);
+}
+
+/* May one more new source be remembered? Without a bucket its strays are dropped under their own name. */
+MR_ALWAYS_INLINE int shield_newcomer(uint64_t *tat_ticks, uint64_t now_ns)
+{
+	return shield_take(tat_ticks, now_ns, SHIELD_NEWCOMER_TICKS,
+		SHIELD_NEWCOMER_TICKS * SHIELD_NEWCOMER_BURST);
 }

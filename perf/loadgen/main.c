@@ -49,6 +49,7 @@ static int measure(struct run_report *report, const struct options *o, struct wo
 {
 	const char *local = o->address;
 	struct bench_sessions sessions;
+	struct flood *flood = NULL;
 	struct transport *t;
 	int rc;
 
@@ -61,7 +62,9 @@ static int measure(struct run_report *report, const struct options *o, struct wo
 	if (!rc) {
 		rc = open_transport(&t, o, &sessions, err);
 		if (!rc) {
-			rc = bench_run(report, o, &sessions, w, t, &stop, err);
+			rc = o->flood != FLOOD_NONE ? flood_open(&flood, o, &sessions, t, err) : 0;
+			rc = rc ? rc : bench_run(report, o, &sessions, w, t, flood, &stop, err);
+			flood_close(flood);
 			t->ops->close(t);
 		}
 	}

@@ -54,6 +54,14 @@ static const struct option_row table[] = {
 	{"json", TEXT, AT(json), 0, 0, NULL, "write the report there"},
 	{"summary", FLAG, AT(summary), 0, 0, NULL, "end with one line: millrace: answered ..."},
 	{"quiet", FLAG, AT(quiet), 0, 0, NULL, "no progress, no table"},
+	{"flood", TEXT, AT(flood_name), 0, 0, "none",
+		"beside the load: none, junk, unknown, forged, replay or overlimit"},
+	{"flood-rate", REAL, AT(flood_rate), 0, 1e9, "0", "packets a second of the flood"},
+	{"flood-count", U64, AT(flood_count), 0, 1e12, "0", "packets of it at most; 0: while the run lasts"},
+	{"flood-address", TEXT, AT(flood_address), 0, 0, NULL, "where it comes from; default: --address"},
+	{"flood-key", TEXT, AT(flood_key), 0, 0, NULL,
+		"replay, overlimit: API key of who floods (or environment MILLRACE_FLOOD_KEY)"},
+	{"flood-model", TEXT, AT(flood_model), 0, 0, NULL, "replay, overlimit: model to ask; default: --model"},
 	{"mac", TEXT, AT(mac), 0, 0, NULL, "memif, af_xdp: server's MAC; default: ARP"},
 	{"vdev", TEXT, AT(vdev), 0, 0, NULL, "memif, af_xdp: more device arguments"},
 	{"huge", FLAG, AT(huge), 0, 0, NULL, "memif, af_xdp: memory on huge pages"},
@@ -114,6 +122,29 @@ static const struct option_row *find(const char *arg)
 	return NULL;
 }
 
+static int check_flood(struct options *o, struct error *err)
+{
+	static const char *const names[FLOOD_KINDS] = {
+#define X(sym, name, help) name,
+		FLOOD_LIST(X)
+#undef X
+	};
+	uint32_t i = 0;
+
+	while (i < FLOOD_KINDS && strcmp(o->flood_name, names[i]))
+		i++;
+	if (i == FLOOD_KINDS)
+		return error_set(err, -EINVAL, "--flood %s: no such flood", o->flood_name);
+	o->flood = (enum flood_kind)i;
+	if (!o->flood_key)
+		o->flood_key = getenv("MILLRACE_FLOOD_KEY");
+	if (o->flood != FLOOD_NONE && !(o->flood_rate > 0))
+		return error_set(err, -EINVAL, "--flood needs --flood-rate");
+	if (o->flood == FLOOD_OVERLIMIT && !o->flood_key)
+		return error_set(err, -EINVAL, "--flood overlimit needs --flood-key");
+	return 0;
+}
+
 static int check(struct options *o, struct error *err)
 {
 	static const char *const orders[] = {"random", "rr", "zipf"};
@@ -134,7 +165,7 @@ static int check(struct options *o, struct error *err)
 		return error_set(err, -EINVAL, "give --count or --seconds");
 	if (o->preseal && !o->count)
 		return error_set(err, -EINVAL, "--preseal needs --count: counters are never reused");
-	return 0;
+	return check_flood(o, err);
 }
 
 int options_parse(struct options *o, int argc, char **argv, struct error *err)

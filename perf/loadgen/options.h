@@ -10,6 +10,22 @@
 
 enum bench_order { ORDER_RANDOM, ORDER_RR, ORDER_ZIPF };
 
+/* What floods the server beside the measured traffic: symbol, name, help. */
+#define FLOOD_LIST(X)                                                                              \
+	X(NONE, "none", "nothing")                                                                 \
+	X(JUNK, "junk", "noise to the data port")                                                  \
+	X(UNKNOWN, "unknown", "well-formed headers with random key ids")                           \
+	X(FORGED, "forged", "the first session's key id, counters and address, without the key")   \
+	X(REPLAY, "replay", "64 genuine requests, again and again")                                \
+	X(OVERLIMIT, "overlimit", "genuine requests of the subscriber --flood-key")
+
+enum flood_kind {
+#define X(sym, name, help) FLOOD_##sym,
+	FLOOD_LIST(X)
+#undef X
+		FLOOD_KINDS
+};
+
 /* Strings point into argv. */
 struct options {
 	const char *port;     /* udp | udp:ADDRESS | memif:SOCKET | af_xdp:INTERFACE */
@@ -29,6 +45,13 @@ struct options {
 	const char *json;
 	const char *order_name;
 	enum bench_order order;
+	const char *flood_name;
+	enum flood_kind flood;
+	const char *flood_address; /* where the flood comes from; default: ours */
+	const char *flood_key;     /* replay, overlimit: who floods */
+	const char *flood_model;   /* replay, overlimit: what it asks */
+	double flood_rate;
+	uint64_t flood_count;
 	const char *mac;      /* dpdk: the server's MAC; default: ask by ARP */
 	const char *vdev;     /* dpdk: more device arguments */
 	double rtol, atol;

@@ -59,6 +59,9 @@ void report_table(const struct run_report *r, const struct options *o, const str
 	if (accuracy >= 0)
 		printf("  %-22s %12.4f   over %" PRIu64 " distinct rows\n", "accuracy", accuracy,
 			distinct);
+	if (o->flood != FLOOD_NONE)
+		printf("  flood of %-13s %12" PRIu64 "   in %.2f s, %" PRIu64 " replies\n", o->flood_name,
+			r->flood.sent, r->flood.seconds, r->flood.replies);
 	printf("  %-22s %12.0f\n", "results/s", per_second(r));
 	printf("  latency us             min %.2f  mean %.2f  p50 %.2f  p99 %.2f  p99.9 %.2f  max %.2f\n",
 		r->min_us, r->mean_us, us(r, 50), us(r, 99), us(r, 99.9), r->max_us);
@@ -114,7 +117,15 @@ int report_json(const char *path, const struct run_report *r, const struct optio
 		r->max_us, "max_gap_ms", r->max_gap_ms);
 	int rc;
 
+	json_t *flood = json_pack("{ss sf sI sI sf sI sI}", "flood", o->flood_name, "flood_rate",
+		r->flood.seconds > 0 ? (double)r->flood.sent / r->flood.seconds : 0.0, "flood_sent",
+		(json_int_t)r->flood.sent, "flood_replies", (json_int_t)r->flood.replies,
+		"flood_seconds", r->flood.seconds, "victim_sent", (json_int_t)r->victim_sent,
+		"victim_results", (json_int_t)r->victim_results);
 	json_object_update(j, counts);
+	json_object_update(j, flood);
+	json_object_set_new(j, "cpu_user_s", json_real(r->cpu_user_s));
+	json_object_set_new(j, "cpu_system_s", json_real(r->cpu_system_s));
 	json_object_update(j, figures);
 	json_object_set_new(j, "wrong_rows", w->expect.rows ? json_integer((json_int_t)w->wrong)
 							    : json_null());
@@ -123,6 +134,7 @@ int report_json(const char *path, const struct run_report *r, const struct optio
 	rc = j && counts && figures ? json_dump_file(j, path, JSON_INDENT(1)) : -1;
 	json_decref(j);
 	json_decref(counts);
+	json_decref(flood);
 	json_decref(figures);
 	return rc ? error_set(err, -EIO, "cannot write %s", path) : 0;
 }

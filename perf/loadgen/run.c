@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include "base/clock.h"
 #include "perf/loadgen/arrivals.h"
@@ -36,6 +37,7 @@ struct run {
 	struct bench_sessions *sessions;
 	struct workload *w;
 	struct transport *t;
+	struct flood *flood; /* NULL = none */
 	struct run_report *r;
 	uint64_t hz;
 	uint64_t timeout_tsc;
@@ -124,6 +126,12 @@ static bool may_send(struct run *run, uint64_t now, uint64_t *sent_tsc)
 	return run->waiting < run->o->window;
 }
 
+/* Is request `i` the victim's of a flood that names somebody? */
+static bool is_victim(const struct run *run, uint64_t i)
+{
+	return run->o->flood == FLOOD_FORGED && workload_session(run->w, i) == 0;
+}
+
 static void stage_burst(struct run *run, uint64_t now)
 {
 	uint64_t sent_tsc;
@@ -138,6 +146,7 @@ static void stage_burst(struct run *run, uint64_t now)
 			sent_tsc, now + run->timeout_tsc, 1, SLOT_WAITING};
 		run->waiting++;
 		run->r->sent++;
+		run->r->victim_sent += is_victim(run, i);
 		run->stage[run->stage_n] = make(run, i, run->stage_n, true);
 		run->stage_n++;
 	}
@@ -183,6 +192,10 @@ static void complete(struct run *run, uint64_t i, struct slot *slot, uint64_t no
 	/* A refusal is quick and is no work done: it counts as answered, never as speed. */
 	if (i < run->o->warmup || reply->status != WIRE_RESULT)
 		return;
+	if (mr_unlikely(is_victim(run, i))) {
+		run->r->victim_results++;
+		return;
+	}
 	histogram_record(run->r->latency_ns, ns);
 	run->r->measured++;
 	run->sum_ns += (double)ns;
@@ -354,8 +367,10 @@ static int loop(struct run *run, const volatile sig_atomic_t *stop)
 		if (run->stage_at == run->stage_n)
 			stage_burst(run, now);
 		sent = flush(run);
+		if (run->flood && now < run->end_tsc && sent >= 0)
+			rc = flood_turn(run->flood, now);
 		got = receive(run);
-		rc = sent < 0 ? sent : got < 0 ? got : sweep(run, now);
+		rc = rc < 0 ? rc : sent < 0 ? sent : got < 0 ? got : sweep(run, now);
 		if (finished(run, now))
 			break;
 		if (show)
@@ -386,11 +401,17 @@ static int prepare(struct run *run, struct error *err)
 	return o->preseal ? preseal(run, err) : 0;
 }
 
+static double seconds_between(const struct timeval *a, const struct timeval *b)
+{
+	return (double)(b->tv_sec - a->tv_sec) + (double)(b->tv_usec - a->tv_usec) / 1e6;
+}
+
 int bench_run(struct run_report *report, const struct options *o, struct bench_sessions *sessions,
-	struct workload *workload, struct transport *transport, const volatile sig_atomic_t *stop,
-	struct error *err)
+	struct workload *workload, struct transport *transport, struct flood *flood,
+	const volatile sig_atomic_t *stop, struct error *err)
 {
 	struct run *run = calloc(1, sizeof(*run));
+	struct rusage before, after;
 	int rc;
 
 	memset(report, 0, sizeof(*report));
@@ -400,6 +421,7 @@ int bench_run(struct run_report *report, const struct options *o, struct bench_s
 	run->sessions = sessions;
 	run->w = workload;
 	run->t = transport;
+	run->flood = flood;
 	run->r = report;
 	rc = prepare(run, err);
 	run->started_tsc = run->first_tsc = run->last_tsc = clock_tsc();
@@ -408,10 +430,18 @@ int bench_run(struct run_report *report, const struct options *o, struct bench_s
 	if (!rc) {
 		arrivals_init(&run->arrivals, o->rate > 0 ? o->rate : 1, run->hz, o->poisson, o->seed,
 			run->started_tsc);
+		if (flood)
+			flood_start(flood, run->started_tsc, run->hz);
+		getrusage(RUSAGE_SELF, &before);
 		rc = loop(run, stop);
+		getrusage(RUSAGE_SELF, &after);
+		report->cpu_user_s = seconds_between(&before.ru_utime, &after.ru_utime);
+		report->cpu_system_s = seconds_between(&before.ru_stime, &after.ru_stime);
 		if (rc < 0)
 			error_set(err, rc, "transport: %s", strerror(-rc));
 	}
+	if (flood)
+		flood_read(flood, &report->flood);
 	report->unanswered += run->waiting + run->deferred; /* interrupted */
 	report->seconds = (double)(run->last_tsc - run->first_tsc) / (double)run->hz;
 	report->max_gap_ms = (double)run->max_gap_tsc * 1e3 / (double)run->hz;

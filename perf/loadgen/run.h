@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/histogram.h"
+#include "perf/loadgen/flood.h"
 #include "perf/loadgen/options.h"
 #include "perf/loadgen/sessions.h"
 #include "perf/loadgen/transport.h"
@@ -27,9 +28,14 @@ struct run_report {
 	uint64_t latency_ns[HISTOGRAM_BUCKETS];
 	double min_us, max_us, mean_us;
 	double max_gap_ms; /* longest time between two results */
+	/* The first session's share, when a flood names it: in none of the latencies. */
+	uint64_t victim_sent, victim_results;
+	struct flood_report flood;
+	double cpu_user_s, cpu_system_s; /* of this process, while it ran */
 };
 
-/* Run to the end, or until *stop. 0 with *report, or -errno with err. */
+/* Run to the end, or until *stop; `flood` may be NULL. 0 with *report, or -errno with err. */
 int bench_run(struct run_report *report, const struct options *o, struct bench_sessions *sessions,
-	struct workload *workload, struct transport *transport, const volatile sig_atomic_t *stop,
+	struct workload *workload, struct transport *transport, struct flood *flood,
+	const volatile sig_atomic_t *stop,
 	struct error *err);

@@ -32,6 +32,9 @@ struct transport_ops {
 	/* Sleep until something may have arrived, at most `ns`. */
 	void (*wait)(struct transport *t, uint64_t ns);
 	void (*close)(struct transport *t);
+	/* Another sender over the same port, from address `local`; close it first. What comes back to it is
+	 * for its own receive() (kernel sockets) or dropped (DPDK). 0 or -errno with err. */
+	int (*beside)(struct transport *t, const char *local, struct transport **out, struct error *err);
 };
 
 struct transport {

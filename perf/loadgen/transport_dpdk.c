@@ -196,8 +196,43 @@ static void dpdk_close(struct transport *t)
 	free(x);
 }
 
+/* ---- a second address on the same port ----------------------------------------------------- */
+
+/* The port has one receiver, which drops what is for this address. */
+static int beside_receive(struct transport *t, struct datagram *d)
+{
+	(void)t, (void)d;
+	return 0;
+}
+
+static void beside_close(struct transport *t)
+{
+	free(t);
+}
+
+static int dpdk_beside(struct transport *t, const char *local, struct transport **out,
+	struct error *err)
+{
+	static const struct transport_ops ops = {
+		dpdk_frame, dpdk_send, beside_receive, dpdk_wait, beside_close, NULL};
+	struct dpdk *x = calloc(1, sizeof(*x));
+
+	if (!x)
+		return error_set(err, -ENOMEM, "out of memory");
+	*x = *(struct dpdk *)t;
+	x->base.ops = &ops;
+	x->n_held = 0;
+	if (inet_pton(AF_INET, local, &x->ip) != 1) {
+		free(x);
+		return error_set(err, -EINVAL, "\"%.60s\" is no IPv4 address", local);
+	}
+	head_init(x);
+	*out = &x->base;
+	return 0;
+}
+
 static const struct transport_ops dpdk_ops = {
-	dpdk_frame, dpdk_send, dpdk_receive, dpdk_wait, dpdk_close};
+	dpdk_frame, dpdk_send, dpdk_receive, dpdk_wait, dpdk_close, dpdk_beside};
 
 /* ---- start --------------------------------------------------------------------------------- */
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -19,6 +20,8 @@ enum { SOCKET_BUFFER_BYTES = 8 << 20, SLOT_BYTES = 1280 };
 struct udp {
 	struct transport base;
 	int fd;
+	char server[64];
+	uint16_t server_port;
 	struct mmsghdr out[TRANSPORT_BURST], in[TRANSPORT_BURST];
 	struct iovec out_parts[TRANSPORT_BURST], in_parts[TRANSPORT_BURST];
 	uint8_t buffers[TRANSPORT_BURST][SLOT_BYTES];
@@ -80,8 +83,17 @@ static void udp_close(struct transport *t)
 	free(u);
 }
 
+static int udp_beside(struct transport *t, const char *local, struct transport **out, struct error *err)
+{
+	struct udp *u = (struct udp *)t;
+	struct transport_where w = {.local = local && *local ? local : NULL, .server = u->server,
+		.server_port = u->server_port};
+
+	return transport_udp_open(out, &w, err);
+}
+
 static const struct transport_ops udp_ops = {
-	udp_frame, udp_send, udp_receive, udp_wait, udp_close};
+	udp_frame, udp_send, udp_receive, udp_wait, udp_close, udp_beside};
 
 static socklen_t address(struct sockaddr_storage *out, const char *text, uint16_t port)
 {
@@ -139,6 +151,8 @@ int transport_udp_open(struct transport **out, const struct transport_where *w, 
 		return err->code;
 	}
 	u->base.ops = &udp_ops;
+	snprintf(u->server, sizeof(u->server), "%s", w->server);
+	u->server_port = w->server_port;
 	for (int i = 0; i < TRANSPORT_BURST; i++) {
 		u->out[i].msg_hdr.msg_iov = &u->out_parts[i];
 		u->out[i].msg_hdr.msg_iovlen = 1;

@@ -6,3 +6,8 @@ MICRO += bench_store
 bench_store_SRCS = perf/micro/bench_store.c dataplane/reply_store.c dataplane/text_hash.c \
 	dataplane/base/pool.c
 bench_store_LIBS = -lIPSec_MB
+
+MICRO += bench_shield
+bench_shield_SRCS = perf/micro/bench_shield.c dataplane/admission.c tests/ebpf/sandbox.c $(FIXTURE_SRCS) \
+	$(EBPF_SRCS) $(BASE_SRCS)
+bench_shield_LIBS = $(EBPF_LIBS) $(BASE_LIBS)

@@ -99,7 +99,7 @@ static void run(struct fake *f, const struct options *o, struct run_report *repo
 	assert_int_equal(channel_init(&f->server, &s.aead, secret, KEY_ID, 0, CHANNEL_SERVER), 0);
 	f->base.ops = &fake_ops;
 	assert_int_equal(workload_init(&w, o, &model, &err), 0);
-	assert_int_equal(bench_run(report, o, &s, &w, &f->base, &never, &err), 0);
+	assert_int_equal(bench_run(report, o, &s, &w, &f->base, NULL, &never, &err), 0);
 	workload_uninit(&w);
 	channel_uninit(&f->server);
 	bench_sessions_close(&s);

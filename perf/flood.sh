@@ -1,0 +1,159 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# SPDX-License-Identifier: BSD-3-Clause
+# Load against misbehaviour: floods, noisy subscribers, and latency against load. Sourced by bench.sh.
+#
+# Sender, flood and (on veth) the receiving softirq share the client's core: a flood that the XDP program drops
+# costs nothing on the worker's core, but its sending costs the client. So each run accounts for CPU seconds of
+# the client, of the dataplane and of softirqs on the client's core, and the rates offered are those achieved.
+
+FLOOD_ADDRESS=${MR_CLIENT_DATA%.*}.66 # strays come from here; replays and over-limit requests too
+FLOOD_SECONDS=${BENCH_FLOOD_SECONDS:-2}
+FLOOD_KINDS="junk unknown forged replay overlimit"
+POINTS=$RIG_ROOT/points.jsonl
+: >"$POINTS"
+
+# Wall clock, CPU seconds of the dataplane, and of softirqs on the client's core, so far.
+flood_cpu() {
+	local hz pid
+	hz=$(getconf CLK_TCK)
+	pid=$(stack_dataplane_pid)
+	printf '%s ' "$EPOCHREALTIME"
+	awk -v hz="$hz" '{ sub(/.*\) /, ""); printf "%.3f ", ($12 + $13) / hz }' "/proc/$pid/stat"
+	awk -v hz="$hz" -v cpu="cpu$RIG_CLIENT_CORE" '$1 == cpu { printf "%.3f\n", $8 / hz }' /proc/stat
+}
+
+# flood_run CURVE KIND REPORT [options]: one open-loop run of $FLOOD_LEGIT requests a second from four sessions,
+# each request sent once. A run in which requests are lost is a result, not an error.
+flood_run() {
+	local curve=$1 kind=$2 report=$3 before after
+	shift 3
+	rm -f "$report"
+	before=$(flood_cpu)
+	rig_bench fraud "$report" --rate "$FLOOD_LEGIT" --seconds "$FLOOD_SECONDS" --poisson --sessions 4 --order rr \
+		--attempts 1 --timeout-ms 200 --flood "$kind" --flood-address "$FLOOD_ADDRESS" "$@"
+	after=$(flood_cpu)
+	[[ -s $report ]] || return 1
+	jq -c --arg curve "$curve" --arg kind "$kind" --arg before "$before" --arg after "$after" --argjson s "$FLOOD_SECONDS" '
+		($before | split(" ") | map(tonumber)) as $b | ($after | split(" ") | map(tonumber)) as $a |
+		($a[0] - $b[0]) as $wall |
+		{curve: $curve, kind: $kind, flood_rate, rate: (.sent / $s),
+		goodput_pct: (100 * (.status.result - .victim_results) / (.sent - .victim_sent)),
+		victim_goodput_pct: (if .victim_sent > 0 then 100 * .victim_results / .victim_sent else null end),
+		p50_us, p99_us, max_us, client_cpu_pct: (100 * (.cpu_user_s + .cpu_system_s) / $s),
+		dataplane_cpu_pct: (100 * ($a[1] - $b[1]) / $wall), softirq_pct: (100 * ($a[2] - $b[2]) / $wall),
+		flood_sent, flood_replies}' "$report" >"$RIG_ROOT/point.json"
+}
+
+# flood_point ...: a run, into $POINTS. The worker polls: where it did not have 90 % of its core, somebody else
+# did, and the run says more about him. It is tried again, and the last one counts.
+flood_point() {
+	local try
+	for try in 1 2 3; do
+		flood_run "$@" || return 1
+		jq -e '.dataplane_cpu_pct > 90' "$RIG_ROOT/point.json" >/dev/null && break
+		((try < 3)) || say "  (others held $(jq -r '100 - .dataplane_cpu_pct | round' "$RIG_ROOT/point.json") % of the worker's core)"
+	done
+	cat "$RIG_ROOT/point.json" >>"$POINTS"
+}
+point() {
+	local curve=$1 kind=$2 report=$3 before after
+	shift 3
+	rm -f "$report"
+	before=$(flood_cpu)
+	rig_bench fraud "$report" --rate "$FLOOD_LEGIT" --seconds "$FLOOD_SECONDS" --poisson --sessions 4 --order rr \
+		--attempts 1 --timeout-ms 200 --flood "$kind" --flood-address "$FLOOD_ADDRESS" "$@"
+	after=$(flood_cpu)
+	[[ -s $report ]] || return 1
+	jq -c --arg curve "$curve" --arg kind "$kind" --arg before "$before" --arg after "$after" --argjson s "$FLOOD_SECONDS" '
+		($before | split(" ") | map(tonumber)) as $b | ($after | split(" ") | map(tonumber)) as $a |
+		{curve: $curve, kind: $kind, flood_rate, rate: (.sent / $s),
+		goodput_pct: (100 * (.status.result - .victim_results) / (.sent - .victim_sent)),
+		victim_goodput_pct: (if .victim_sent > 0 then 100 * .victim_results / .victim_sent else null end),
+		p50_us, p99_us, max_us, client_cpu_s: (.cpu_user_s + .cpu_system_s),
+		dataplane_cpu_s: ($a[0] - $b[0]), softirq_s: ($a[1] - $b[1]), flood_sent, flood_replies}' "$report" |
+		tee -a "$POINTS" >"$RIG_ROOT/point.json"
+}
+point() { jq -r ".$1 // empty" "$RIG_ROOT/point.json"; }
+
+# The flood may not come from an address that the host does not have, where the kernel sends it.
+flood_address() {
+	[[ $RIG_KIND != af_xdp ]] || ip -n client address replace "$FLOOD_ADDRESS/24" dev data1
+}
+
+# flood_rows ID QUIET_P99: the figures of the last point.
+flood_rows() {
+	row "$1.goodput_pct" "$(point goodput_pct)" %
+	row "$1.p99_ratio" "$(ratio "$(point p99_us)" "$2")" ratio
+	[[ -z $(point victim_goodput_pct) ]] || row "$1.victim_goodput_pct" "$(point victim_goodput_pct)" %
+	row "$1.offered" "$(point flood_rate)" packets/s
+	row "$1.cpu.client" "$(point client_cpu_pct)" "% of a core"
+	row "$1.cpu.dataplane" "$(point dataplane_cpu_pct)" "% of a core"
+	row "$1.cpu.softirq" "$(point softirq_pct)" "% of client's core"
+	say "  $1  $(jq -r '"\(.flood_rate | round)/s beside \(.rate | round)/s: goodput \(.goodput_pct) %, p99 \(.p99_us) us" +
+		(if .victim_goodput_pct then ", victim \(.victim_goodput_pct) %" else "" end)' "$RIG_ROOT/point.json") (quiet $2 us)"
+}
+
+# measure_floods LEGIT RATE...: every kind against the appliance that is up, at each rate; the last makes the rows.
+measure_floods() {
+	local kind rate quiet prefix=flood
+	FLOOD_LEGIT=$1
+	shift
+	[[ $RIG_KIND == af_xdp ]] || prefix=flood.$RIG_KIND
+	flood_address
+	FLOOD_KEY=$(stack_subscriber small --rate 1000 --burst 1000) || { problem "no subscriber to flood with"; return; }
+	for kind in $FLOOD_KINDS; do
+		want "$prefix.$kind" || continue
+		flood_point "$RIG_KIND" none "$RIG_ROOT/flood.json" || { problem "quiet: $(tail -1 "$MR_WORK/log/bench.log")"; continue; }
+		quiet=$(point p99_us)
+		for rate in "$@"; do
+			MILLRACE_FLOOD_KEY=$FLOOD_KEY flood_point "$RIG_KIND" "$kind" "$RIG_ROOT/flood.json" --flood-rate "$rate" \
+				$([[ $kind != forged ]] || echo --flood-address "$MR_CLIENT_DATA") ||
+				{ problem "$kind: $(tail -1 "$MR_WORK/log/bench.log")"; continue 2; }
+		done
+		flood_rows "$prefix.$kind" "$quiet"
+	done
+}
+
+# The highest closed-loop rate of this appliance: what shares of "the core's capacity" are taken of.
+flood_capacity() {
+	rig_bench fraud "$RIG_ROOT/capacity.json" --count "${1:-1500000}" --preseal --window 256 --warmup 100000
+	field "$RIG_ROOT/capacity.json" .req_s
+}
+
+share() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.0f", a * b / 100 }'; }
+
+# One subscriber on a small plan offers half of what the core can do; one asks only for the most expensive model.
+measure_noisy() {
+	local capacity quiet
+	capacity=$(flood_capacity) && [[ -n $capacity ]] || { problem "noisy: no capacity"; return; }
+	FLOOD_LEGIT=$(share "$capacity" 30)
+	flood_point noisy none "$RIG_ROOT/flood.json" || { problem "noisy: $(tail -1 "$MR_WORK/log/bench.log")"; return; }
+	quiet=$(point p99_us)
+	FLOOD_KEY=$(stack_subscriber noisy --rate 1000 --burst 1000) &&
+		MILLRACE_FLOOD_KEY=$FLOOD_KEY flood_point noisy overlimit "$RIG_ROOT/flood.json" --flood-rate "$(share "$capacity" 50)" &&
+		flood_rows noisy "$quiet" || problem "noisy: $(tail -1 "$MR_WORK/log/bench.log")"
+}
+
+# Open loop over memif at shares of the highest closed-loop rate.
+measure_curve() {
+	local capacity percent rate
+	capacity=$(flood_capacity) && [[ -n $capacity ]] || { problem "curve: no capacity"; return; }
+	for percent in 10 25 50 75 90 95; do
+		rate=$(share "$capacity" "$percent")
+		rig_bench fraud "$RIG_ROOT/curve.json" --rate "$rate" --poisson --count $((rate * FLOOD_SECONDS)) --preseal \
+			--warmup $((rate / 10)) --attempts 1 --timeout-ms 200
+		[[ -s $RIG_ROOT/curve.json ]] || { problem "curve, $percent %: $(tail -1 "$MR_WORK/log/bench.log")"; continue; }
+		row "curve.$percent.p50_us" "$(field "$RIG_ROOT/curve.json" .p50_us)" us
+		row "curve.$percent.p99_us" "$(field "$RIG_ROOT/curve.json" .p99_us)" us
+		jq -c --argjson percent "$percent" '{curve: "load", percent: $percent, rate: .req_s, p50_us, p99_us, p999_us}' \
+			"$RIG_ROOT/curve.json" >>"$POINTS"
+		say "  curve  $percent % = $rate/s: $(field "$RIG_ROOT/curve.json" '"p50 \(.p50_us) us, p99 \(.p99_us) us, \(.req_s | round) results/s"')"
+	done
+	row curve.50.p99_over_p50 "$(jq -s 'map(select(.percent == 50))[0] | .p99_us / .p50_us' "$POINTS")" ratio
+}
+
+# One SVG a curve, into build/perf.
+flood_plots() {
+	[[ ! -s $POINTS ]] || cp "$POINTS" "$BUILD/perf/points.jsonl"
+	[[ ! -s $POINTS ]] || /usr/bin/python3 perf/plot.py "$POINTS" "$BUILD/perf" || problem "no plots: python3-matplotlib?"
+}

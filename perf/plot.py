@@ -14,7 +14,7 @@ UNITS = 1e3  # rates are shown in thousands a second
 
 
 def flood(points, transport, path):
-    """Goodput and p99 against what the flood really sent; x = 0 is the quiet run before each kind."""
+    """Goodput and p99 against what the flood really sent; x = 0 is the quiet run."""
     figure, (good, tail) = plt.subplots(2, 1, sharex=True, figsize=(7, 6))
     curves, quiet = {}, None
     for p in points:

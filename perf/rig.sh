@@ -76,7 +76,7 @@ rig_bench() {
 	shift 2
 	[[ $RIG_KIND == af_xdp ]] || port=memif:$MR_WORK/run/memif.sock
 	[[ -z ${RIG_CLIENT_XDP:-} || $RIG_KIND != af_xdp ]] || port=af_xdp:data1
-	MILLRACE_API_KEY=$RIG_KEY mr_client millrace-bench --port "$port" --address "$MR_CLIENT_DATA" \
+	MILLRACE_API_KEY=$RIG_KEY mr_client nice -n "${RIG_CLIENT_NICE:-0}" millrace-bench --port "$port" --address "$MR_CLIENT_DATA" \
 		--url "$MR_SERVER_MGMT:8443" --pin "$RIG_PIN" --model "$model" --core "$RIG_CLIENT_CORE" \
 		${RIG_HUGE:+--huge} --quiet --json "$report" "$@" >>"$MR_WORK/log/bench.log" 2>&1
 }

@@ -46,6 +46,11 @@ flood_run() {
 		flood_sent, flood_replies}' "$report" >"$RIG_ROOT/point.json"
 }
 
+# keep_least REPORT BEST: BEST becomes REPORT unless it has the lower p99.
+keep_least() {
+	[[ -s $2 ]] && jq -es '.[0].p99_us >= .[1].p99_us' "$1" "$2" >/dev/null || cp "$1" "$2"
+}
+
 # flood_point ...: the least disturbed of $FLOOD_TRIES runs, that with the lowest p99, into $POINTS. Whoever else
 # lives on this machine can only add to a tail; quiet runs are chosen alike.
 flood_point() {
@@ -53,38 +58,10 @@ flood_point() {
 	rm -f "$best"
 	for ((try = 0; try < FLOOD_TRIES; try++)); do
 		flood_run "$@" || return 1
-		[[ -s $best ]] && jq -es '.[0].p99_us >= .[1].p99_us' "$RIG_ROOT/point.json" "$best" >/dev/null ||
-			cp "$RIG_ROOT/point.json" "$best"
+		keep_least "$RIG_ROOT/point.json" "$best"
 	done
 	mv "$best" "$RIG_ROOT/point.json"
 	cat "$RIG_ROOT/point.json" >>"$POINTS"
-}
-point() {
-	local try
-	for try in 1 2 3; do
-		flood_run "$@" || return 1
-		jq -e '.dataplane_cpu_pct > 90' "$RIG_ROOT/point.json" >/dev/null && break
-		((try < 3)) || say "  (others held $(jq -r '100 - .dataplane_cpu_pct | round' "$RIG_ROOT/point.json") % of the worker's core)"
-	done
-	cat "$RIG_ROOT/point.json" >>"$POINTS"
-}
-point() {
-	local curve=$1 kind=$2 report=$3 before after
-	shift 3
-	rm -f "$report"
-	before=$(flood_cpu)
-	RIG_CLIENT_NICE=-20 rig_bench fraud "$report" --rate "$FLOOD_LEGIT" --seconds "$FLOOD_SECONDS" --poisson --sessions 4 --order rr \
-		--attempts 1 --timeout-ms 200 --flood "$kind" --flood-address "$FLOOD_ADDRESS" "$@"
-	after=$(flood_cpu)
-	[[ -s $report ]] || return 1
-	jq -c --arg curve "$curve" --arg kind "$kind" --arg before "$before" --arg after "$after" --argjson s "$FLOOD_SECONDS" '
-		($before | split(" ") | map(tonumber)) as $b | ($after | split(" ") | map(tonumber)) as $a |
-		{curve: $curve, kind: $kind, flood_rate, rate: (.sent / $s),
-		goodput_pct: (100 * (.status.result - .victim_results) / (.sent - .victim_sent)),
-		victim_goodput_pct: (if .victim_sent > 0 then 100 * .victim_results / .victim_sent else null end),
-		p50_us, p99_us, max_us, client_cpu_s: (.cpu_user_s + .cpu_system_s),
-		dataplane_cpu_s: ($a[0] - $b[0]), softirq_s: ($a[1] - $b[1]), flood_sent, flood_replies}' "$report" |
-		tee -a "$POINTS" >"$RIG_ROOT/point.json"
 }
 point() { jq -r ".$1 // empty" "$RIG_ROOT/point.json"; }
 
@@ -187,8 +164,7 @@ curve_point() {
 		RIG_CLIENT_NICE=-20 rig_bench fraud "$report" --rate "$rate" --poisson --count $((rate * FLOOD_SECONDS)) --preseal \
 			--warmup $((rate / 10)) --attempts 1 --timeout-ms 200
 		[[ -s $report ]] || return 1
-		[[ -s $RIG_ROOT/curve.json ]] && jq -es '.[0].p99_us >= .[1].p99_us' "$report" "$RIG_ROOT/curve.json" >/dev/null ||
-			cp "$report" "$RIG_ROOT/curve.json"
+		keep_least "$report" "$RIG_ROOT/curve.json"
 	done
 }
 

@@ -7,13 +7,15 @@ WORKER_SRCS := $(addprefix dataplane/,parse.c neighbour.c replay.c sessions.c ra
 	auth.c limit.c batch.c infer.c reply.c tx.c)
 WORKER_LIBS = $(RUN_LIBS) $(BASE_LIBS) -lbpf
 
-TESTS += test_replay test_pipeline test_admission test_neighbours test_gateway
+TESTS += test_replay test_pipeline test_strange test_admission test_neighbours test_gateway
 test_replay_SRCS = tests/pipeline/test_replay.c dataplane/replay.c
 test_replay_LIBS = -lcmocka
 RIG_SRCS = tests/pipeline/rig.c tests/pipeline/rig_model.c dataplane/port_mem.c $(WORKER_SRCS) $(RUN_SRCS) \
 	$(BASE_SRCS)
 test_pipeline_SRCS = tests/pipeline/test_pipeline.c $(RIG_SRCS)
 test_pipeline_LIBS = -lcmocka $(WORKER_LIBS)
+test_strange_SRCS = tests/pipeline/test_strange.c $(RIG_SRCS)
+test_strange_LIBS = -lcmocka $(WORKER_LIBS)
 test_admission_SRCS = tests/pipeline/test_admission.c $(RIG_SRCS)
 test_admission_LIBS = -lcmocka $(WORKER_LIBS)
 test_neighbours_SRCS = tests/pipeline/test_neighbours.c $(RIG_SRCS)

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "ebpf/limit_table.h"
@@ -74,6 +75,33 @@ static void costs_of_many_units_are_admitted_at_the_plan_too(void **state)
 		if (fabs((double)admitted - (1000 + 1e5 * 20)) > 2 * costs[i])
 			fail_msg("cost %u: admitted %lu", costs[i], admitted);
 	}
+}
+
+/* F3: 10,000 plans at once over ten seconds, at three times their rate, after an idle month. */
+static void ten_thousand_subscribers_get_their_plans_within_a_percent(void **state)
+{
+	enum { SUBSCRIBERS = 10000, OFFERS = 600 };
+	struct limit_slot *slots = calloc(SUBSCRIBERS, sizeof(*slots));
+	uint32_t *admitted = calloc(SUBSCRIBERS, sizeof(*admitted));
+	const uint64_t begin = epoch + 30ull * 86400 * SECOND, span = 10 * SECOND;
+
+	(void)state;
+	for (uint32_t s = 0; s < SUBSCRIBERS; s++)
+		slots[s] = slot_of(10 + 10.0 * s / SUBSCRIBERS, 1 + s % 7);
+	for (uint32_t i = 0; i < OFFERS; i++)
+		for (uint32_t s = 0; s < SUBSCRIBERS; s++)
+			admitted[s] += limits_charge(&slots[s], begin + span / OFFERS * i, 1).verdict ==
+				       LIMIT_ADMITTED;
+	for (uint32_t s = 0; s < SUBSCRIBERS; s++) {
+		double rate = 10 + 10.0 * s / SUBSCRIBERS, burst = 1 + s % 7;
+		double due = burst + rate * 10 * (OFFERS - 1) / OFFERS;
+
+		/* A burst of one makes up for nothing that came late: see above. */
+		if (admitted[s] > due + 1 || (burst > 1 && admitted[s] < due - 0.01 * due - 1))
+			fail_msg("subscriber %u: admitted %u, due %.1f", s, admitted[s], due);
+	}
+	free(slots);
+	free(admitted);
 }
 
 static void an_offer_within_the_plan_is_never_refused(void **state)
@@ -396,6 +424,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_overload_is_admitted_at_the_plan_exactly),
 		cmocka_unit_test(costs_of_many_units_are_admitted_at_the_plan_too),
+		cmocka_unit_test(ten_thousand_subscribers_get_their_plans_within_a_percent),
 		cmocka_unit_test(an_offer_within_the_plan_is_never_refused),
 		cmocka_unit_test(an_idle_subscriber_may_send_exactly_its_burst_at_once),
 		cmocka_unit_test(waiting_exactly_the_retry_time_passes_and_a_tick_less_does_not),

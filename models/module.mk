@@ -7,7 +7,7 @@ $(ONNX_GEN).c $(ONNX_GEN).h &: /usr/include/onnx/onnx.proto
 	$(Q)protoc-c --c_out=$(BUILD)/gen/onnx -I/usr/include/onnx $<
 
 RUN_SRCS := $(addprefix models/run/,check.c check_tensor.c conv_avx2.c conv_avx512.c \
-	conv_last.c conv_scalar.c pool_last.c elementwise.c gather.c \
+	conv_last.c conv_scalar.c dense_dot512.c dense_scalar.c pool_last.c elementwise.c gather.c \
 	kernel_avx2.c kernel_avx512.c kernel_native.c kernel_openblas.c kernel_scalar.c model.c \
 	movement.c product.c recurrent.c reduce.c run.c tensor.c trees.c trees_walk.c window.c)
 RUN_SRCS += $(addprefix models/run/,attention.c vectors_avx2.c vectors_avx512.c vectors_scalar.c)
@@ -23,11 +23,18 @@ CFLAGS_models/run := -O3
 CFLAGS_models/run/kernel_avx2.c := -mavx2 -mfma
 CFLAGS_models/run/conv_avx2.c := $(CFLAGS_models/run/kernel_avx2.c)
 CFLAGS_models/run/vectors_avx2.c := $(CFLAGS_models/run/kernel_avx2.c)
+AVX2 := -mavx2 -mfma
 # GCC 12's fake stack (detect_stack_use_after_return) aligns frames to 32 bytes: a spilled zmm faults.
-CFLAGS_models/run/kernel_avx512.c := -mavx512f -mavx512dq -mavx512vl -mfma \
+AVX512 := -mavx512f -mavx512dq -mavx512vl -mfma \
 	$(if $(findstring address,$(SAN)),--param=asan-use-after-return=0)
-CFLAGS_models/run/conv_avx512.c := $(CFLAGS_models/run/kernel_avx512.c)
-CFLAGS_models/run/vectors_avx512.c := $(CFLAGS_models/run/kernel_avx512.c)
+# Every family rounds a reduced layer's results alike: no multiplication may melt into an addition.
+CFLAGS_models/run/kernel_avx2.c := $(AVX2) -ffp-contract=off
+CFLAGS_models/run/kernel_avx512.c := $(AVX512) -ffp-contract=off
+CFLAGS_models/run/dense_dot512.c := $(AVX512) -mavx512bw -mavx512vnni -mavx512bf16 -ffp-contract=off
+CFLAGS_models/run/conv_avx2.c := $(AVX2)
+CFLAGS_models/run/vectors_avx2.c := $(AVX2)
+CFLAGS_models/run/conv_avx512.c := $(AVX512)
+CFLAGS_models/run/vectors_avx512.c := $(AVX512)
 
 PROGRAMS += millrace-model
 TOOL_SRCS := $(addprefix models/tool/,bench.c compile.c file.c inspect.c main.c npy.c run.c \
@@ -50,8 +57,15 @@ TESTS += test_engine
 test_engine_SRCS = tests/models/test_engine.c $(COMPILE_SRCS) $(RUN_SRCS) $(BASE_SRCS)
 test_engine_LIBS = -lcmocka $(COMPILE_LIBS) $(RUN_LIBS) $(BASE_LIBS)
 
-# simde_avx512.c includes the AVX-512 kernels; SIMDe does not compile without warnings.
-CFLAGS_tests/models/simde_avx512.c := -O2 -w
+# These include the AVX-512 kernels; SIMDe does not compile without warnings.
+CFLAGS_tests/models/simde_avx512.c := -O2 -w -Wno-psabi
+CFLAGS_tests/models/simde_dense.c := -O2 -w -Wno-psabi
+CFLAGS_tests/models/simde_dot512.c := -O2 -w -Wno-psabi
+TESTS += test_kernels
+test_kernels_SRCS = tests/models/test_kernels.c tests/models/simde_dense.c \
+	tests/models/simde_dot512.c $(RUN_SRCS) $(BASE_SRCS)
+test_kernels_LIBS = -lcmocka $(RUN_LIBS) $(BASE_LIBS)
+
 TESTS += test_vectors
 test_vectors_SRCS = tests/models/test_vectors.c tests/models/simde_avx512.c \
 	$(addprefix models/run/,vectors_avx2.c vectors_avx512.c vectors_scalar.c)

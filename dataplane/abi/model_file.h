@@ -136,6 +136,12 @@ enum model_layout {
 	MODEL_LAYOUT_PANELS = 1,    /* [n/16 rounded up][k][16 columns]: the native kernels' */
 	MODEL_LAYOUT_ROW_MAJOR = 2, /* [k][n]: for OpenBLAS */
 	MODEL_LAYOUT_COLUMNS = 3,   /* [n][k rounded up to 16]: narrow layers, by dot products */
+	/* bfloat16 [n/16 rounded up][k/2 rounded up][16 columns][2]: inputs are rounded to bfloat16 */
+	MODEL_LAYOUT_PANELS_BF16 = 4,
+	/* int8 [n/16 rounded up][k/4 rounded up][16 columns][4], then per column (rounded up to 16) a
+	 * float scale, then an int32 sum of its weights. Neighbours at even k add up to -128..128:
+	 * 16-bit sums of two products with 0..255 do not saturate. k <= 65536. */
+	MODEL_LAYOUT_PANELS_INT8 = 5,
 	MODEL_LAYOUT_END,
 };
 
@@ -185,7 +191,8 @@ struct model_op {
 	le64 constant_bytes[2]; /* 0 = operand is no constant */
 	le64 bias;              /* DENSE: n floats padded to a multiple of 16 */
 	le64 bias_bytes;        /* 0 = no bias */
-	le64 reserved[4];
+	float low, high; /* DENSE in PANELS_INT8: range of src0, low <= 0 <= high; both 0: each row's own */
+	le64 reserved[3];
 };
 
 /* The general operator: whole tensors of any dtype, one row at a time. A row's batch dimension counts

@@ -21,8 +21,8 @@ static void hex(const uint8_t *bytes, size_t n, char *text)
 }
 
 /* Nothing here depends on when, where or by whom the compiler runs. */
-static size_t write_metadata(
-	const struct plan *p, const struct artifact_info *info, char *text, size_t bytes)
+static size_t write_metadata(const struct plan *p, const struct compile_options *o,
+	const struct artifact_info *info, char *text, size_t bytes)
 {
 	uint8_t hash[MODEL_FILE_HASH_BYTES];
 	char source[2 * sizeof(hash) + 1], producer[65];
@@ -36,8 +36,10 @@ static size_t write_metadata(
 	producer[n] = 0;
 	return (size_t)snprintf(text, bytes,
 		"{\"source\":\"onnx\",\"source_sha256\":\"%s\",\"producer\":\"%s\","
-		"\"compiler\":\"millrace-model %d\",\"parameters\":%lu,\"flops_per_row\":%lu}",
-		source, producer, MODEL_FILE_VERSION, p->parameters, p->flops);
+		"\"compiler\":\"millrace-model %d\",\"parameters\":%lu,\"flops_per_row\":%lu,"
+		"\"precision\":\"%s\"}",
+		source, producer, MODEL_FILE_VERSION, p->parameters, p->flops,
+		compile_precision_name(o->precision));
 }
 
 static uint64_t program_bytes(const struct plan *p)
@@ -107,7 +109,7 @@ int artifact_write(const struct plan *p, const struct compile_options *o,
 	const struct artifact_info *info, struct artifact *out, struct error *err)
 {
 	char metadata[1024];
-	size_t metadata_bytes = write_metadata(p, info, metadata, sizeof(metadata));
+	size_t metadata_bytes = write_metadata(p, o, info, metadata, sizeof(metadata));
 	struct model_file_header h;
 	uint8_t *image;
 	struct model *check;

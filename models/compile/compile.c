@@ -35,6 +35,13 @@ static int check_options(const struct compile_options *o, struct error *err)
 	return 0;
 }
 
+const char *compile_precision_name(enum compile_precision precision)
+{
+	static const char *const names[] = {"f32", "bf16", "int8"};
+
+	return names[precision];
+}
+
 /* Names from the model end up in messages for a terminal (CWE-117). */
 static void text_clean(struct error *err)
 {
@@ -57,7 +64,7 @@ static int compile_model(const Onnx__ModelProto *model, struct arena *arena,
 	if (!rc)
 		rc = passes_run(&g, err);
 	if (!rc)
-		rc = plan_build(&g, o->backend, &plan, err);
+		rc = plan_build(&g, o, &plan, err);
 	if (rc)
 		return rc;
 	info->producer = model->producer_name ? model->producer_name : "";

@@ -2,9 +2,11 @@
  * Packing constants: see pack.h and the drawing of the layouts in abi/model_file.h.
  */
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 
 #include "models/compile/pack.h"
+#include "models/run/dense.h"
 
 enum { PANEL = MODEL_FILE_PANEL };
 
@@ -67,15 +69,72 @@ static size_t position(const struct model_op *op, size_t k, size_t n)
 	}
 }
 
+/* Weight k of column n stands at `group` values a word of panel n/16. */
+static size_t reduced_position(const struct model_op *op, size_t k, size_t n, size_t group)
+{
+	size_t steps = dense_steps(op->layout, op->k);
+
+	return ((n / PANEL * steps + k / group) * PANEL + n % PANEL) * group + k % group;
+}
+
+static void copy_bf16(uint16_t *to, const float *from, const struct model_op *op)
+{
+	for (size_t k = 0; k < op->k; k++)
+		for (size_t n = 0; n < op->n; n++)
+			to[reduced_position(op, k, n, 2)] = float_to_bfloat(from[k * op->n + n]);
+}
+
+/* Of column n: the largest weight shall be 127 at most, and so shall two neighbours' sum (rounding
+ * adds 1), or the AVX2 kernel's 16-bit sums of pairs would saturate. That costs normally distributed
+ * weights half a bit; every family then has the same exact sums. */
+static float column_scale(const float *from, const struct model_op *op, size_t n)
+{
+	float most = 0;
+
+	for (size_t k = 0; k < op->k; k += 2) {
+		float a = from[k * op->n + n];
+		float b = k + 1 < op->k ? from[(k + 1) * op->n + n] : 0;
+
+		most = fmaxf(most, fmaxf(fmaxf(fabsf(a), fabsf(b)), fabsf(a + b)));
+	}
+	return most / 127;
+}
+
+static void copy_int8(void *to, const float *from, const struct model_op *op)
+{
+	const struct dense d = {.w = to, .in = op->k, .out = op->n};
+	float *scales = (float *)(uintptr_t)dense_scales(&d);
+	int32_t *sums = (int32_t *)(uintptr_t)dense_sums(&d);
+	int8_t *w = to;
+
+	for (size_t n = 0; n < op->n; n++) {
+		float scale = column_scale(from, op, n);
+		float inverse = scale > 1.0e-35f ? 1 / scale : 0;
+
+		scales[n] = scale;
+		for (size_t k = 0; k < op->k; k++) {
+			int8_t q = (int8_t)lrintf(from[k * op->n + n] * inverse);
+
+			w[reduced_position(op, k, n, 4)] = q;
+			sums[n] += q;
+		}
+	}
+}
+
 static void copy_dense(const struct plan *p, const struct ir_graph *g, const struct ir_node *n,
 	const struct model_op *op)
 {
 	const float *from = g->values[n->in[1]].data;
 	float *to = (float *)(p->weights + op->constant[1]);
 
-	for (size_t k = 0; k < op->k; k++)
-		for (size_t c = 0; c < op->n; c++)
-			to[position(op, k, c)] = from[k * op->n + c];
+	if (op->layout == MODEL_LAYOUT_PANELS_BF16)
+		copy_bf16((uint16_t *)to, from, op);
+	else if (op->layout == MODEL_LAYOUT_PANELS_INT8)
+		copy_int8(to, from, op);
+	else
+		for (size_t k = 0; k < op->k; k++)
+			for (size_t c = 0; c < op->n; c++)
+				to[position(op, k, c)] = from[k * op->n + c];
 	if (n->in[2] != IR_NONE)
 		memcpy(p->weights + op->bias, g->values[n->in[2]].data, op->n * sizeof(float));
 }

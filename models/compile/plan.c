@@ -7,6 +7,7 @@
 
 #include "models/compile/pack.h"
 #include "models/compile/plan.h"
+#include "models/run/kernels.h"
 
 /* A buffer's life in operator numbers. Inputs are born at 0, operator i's output at i + 1. */
 struct life {
@@ -18,7 +19,7 @@ struct planner {
 	struct plan *p;
 	struct life *lives;  /* per buffer */
 	uint32_t *buffer_of; /* per value; MODEL_NONE for constants */
-	enum model_backend backend;
+	const struct compile_options *o;
 	struct error *err;
 };
 
@@ -54,6 +55,28 @@ static int buffer_new(struct planner *pl, int32_t value, uint32_t born)
 
 /* ---- operators ---- */
 
+static void scratch_atleast(struct plan *p, uint64_t bytes)
+{
+	if (bytes > p->program.scratch_bytes)
+		p->program.scratch_bytes = bytes;
+}
+
+/* Layers of one panel gain nothing from smaller weights, and class scores lose: they stay float32. */
+static uint32_t dense_layout(const struct planner *pl, const struct ir_node *n)
+{
+	const struct compile_options *o = pl->o;
+	bool wide = n->n > MODEL_FILE_PANEL;
+
+	if (o->backend == MODEL_BACKEND_OPENBLAS ||
+		(pl->p->n_dense < o->n_layers && o->layers[pl->p->n_dense].openblas))
+		return MODEL_LAYOUT_ROW_MAJOR;
+	if (o->precision == COMPILE_BF16 && wide)
+		return MODEL_LAYOUT_PANELS_BF16;
+	if (o->precision == COMPILE_INT8 && wide && n->k <= DENSE_INT8_MAX_IN)
+		return MODEL_LAYOUT_PANELS_INT8;
+	return n->n <= PACK_NARROW ? MODEL_LAYOUT_COLUMNS : MODEL_LAYOUT_PANELS;
+}
+
 static void flatten_dense(const struct planner *pl, const struct ir_node *n, struct model_op *op)
 {
 	op->kind = MODEL_OP_DENSE;
@@ -63,10 +86,13 @@ static void flatten_dense(const struct planner *pl, const struct ir_node *n, str
 	op->m = n->m;
 	op->k = n->k;
 	op->n = n->n;
-	if (pl->backend == MODEL_BACKEND_OPENBLAS)
-		op->layout = MODEL_LAYOUT_ROW_MAJOR;
-	else
-		op->layout = n->n <= PACK_NARROW ? MODEL_LAYOUT_COLUMNS : MODEL_LAYOUT_PANELS;
+	op->layout = dense_layout(pl, n);
+	if (op->layout == MODEL_LAYOUT_PANELS_INT8 && pl->p->n_dense < pl->o->n_layers) {
+		op->low = pl->o->layers[pl->p->n_dense].low;
+		op->high = pl->o->layers[pl->p->n_dense].high;
+	}
+	pl->p->n_dense++;
+	scratch_atleast(pl->p, dense_scratch_bytes(op->layout, op->k));
 	pl->p->flops += 2 * (uint64_t)n->m * n->k * n->n;
 }
 
@@ -113,8 +139,7 @@ static void flatten_tensor(struct planner *pl, const struct ir_node *n, struct m
 		operand_shape(&r->out[k], &n->t.out[k]);
 		r->out[k].buffer = pl->buffer_of[n->out[k]];
 	}
-	if (n->t.scratch_bytes > pl->p->program.scratch_bytes)
-		pl->p->program.scratch_bytes = n->t.scratch_bytes;
+	scratch_atleast(pl->p, n->t.scratch_bytes);
 	pl->p->flops += tensor_flops(&n->t);
 }
 
@@ -304,9 +329,10 @@ static int planner_init(struct planner *pl)
 	return 0;
 }
 
-int plan_build(struct ir_graph *g, enum model_backend backend, struct plan *p, struct error *err)
+int plan_build(struct ir_graph *g, const struct compile_options *o, struct plan *p,
+	struct error *err)
 {
-	struct planner pl = {.g = g, .p = p, .backend = backend, .err = err};
+	struct planner pl = {.g = g, .p = p, .o = o, .err = err};
 	int rc;
 
 	*p = (struct plan){0};

@@ -3,8 +3,8 @@
  */
 #pragma once
 
+#include "models/compile/compile.h"
 #include "models/compile/ir.h"
-#include "models/run/model.h"
 
 struct plan {
 	struct model_program program;
@@ -16,8 +16,10 @@ struct plan {
 	struct model_file_io inputs[MODEL_FILE_MAX_IO], outputs[MODEL_FILE_MAX_IO];
 	uint32_t n_inputs, n_outputs;
 	uint64_t parameters, flops; /* per row, for people */
+	uint32_t n_dense;
 };
 
-/* Place every buffer, flatten every node and pack the weights; `backend` chooses their layout
- * (OPENBLAS: row-major, else panels). Everything belongs to g->arena. -ENOTSUP, -E2BIG, -ENOMEM. */
-int plan_build(struct ir_graph *g, enum model_backend backend, struct plan *p, struct error *err);
+/* Place every buffer, flatten every node and pack the weights; backend, precision and layers of `o`
+ * choose their layout. Everything belongs to g->arena. -ENOTSUP, -E2BIG, -ENOMEM. */
+int plan_build(struct ir_graph *g, const struct compile_options *o, struct plan *p,
+	struct error *err);

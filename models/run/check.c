@@ -5,6 +5,7 @@
  * product is overflow-checked in bytes. Refusals name field, value and limit.
  */
 #include <errno.h>
+#include <float.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -269,6 +270,18 @@ static int check_dst(struct model *m, uint32_t i, uint64_t elements, struct erro
 	return 0;
 }
 
+/* Only INT8 layers have a range; it holds 0, or is empty. NaN fails every comparison. */
+static int check_range(uint32_t i, const struct model_op *op, struct error *err)
+{
+	bool reduced = op->kind == MODEL_OP_DENSE && op->layout == MODEL_LAYOUT_PANELS_INT8;
+
+	if (!(op->low <= 0 && op->high >= 0 && op->high - op->low <= FLT_MAX) ||
+		(!reduced && op->high > op->low))
+		return refuse(err, "operator %u has the input range %g to %g", i, (double)op->low,
+			(double)op->high);
+	return 0;
+}
+
 static int check_dense(struct model *m, uint32_t i, struct error *err)
 {
 	struct step *s = &m->steps[i];
@@ -288,7 +301,7 @@ static int check_dense(struct model *m, uint32_t i, struct error *err)
 	rc = check_constant(m, i, "weights", op->constant[1], op->constant_bytes[1], bytes, err);
 	if (rc)
 		return rc;
-	s->constant[1] = (const float *)(m->weights + op->constant[1]);
+	s->weights = m->weights + op->constant[1];
 	bias = round_up(op->n, MODEL_FILE_PANEL) * sizeof(float);
 	if (op->bias_bytes) {
 		rc = check_constant(m, i, "bias", op->bias, op->bias_bytes, bias, err);
@@ -320,8 +333,10 @@ static int check_op(struct model *m, uint32_t i, struct error *err)
 
 	if (op->activation >= MODEL_ACT_END)
 		return refuse(err, "operator %u has unknown activation %u", i, op->activation);
-	if (op->unused || op->reserved[0] || op->reserved[1] || op->reserved[2] || op->reserved[3])
+	if (op->unused || op->reserved[0] || op->reserved[1] || op->reserved[2])
 		return refuse(err, "operator %u has a reserved field set", i);
+	if (check_range(i, op, err))
+		return -EINVAL;
 	switch (op->kind) {
 	case MODEL_OP_DENSE:
 		return check_dense(m, i, err);
@@ -402,6 +417,14 @@ static uint64_t check_scratch(const struct model *m)
 	for (uint32_t i = 0; i < m->n_tensors; i++)
 		if (m->tensors[i].op.scratch_bytes > most)
 			most = m->tensors[i].op.scratch_bytes;
+	for (uint32_t i = 0; i < m->program.n_ops; i++) {
+		const struct model_op *op = &m->steps[i].op;
+		uint64_t bytes = op->kind == MODEL_OP_DENSE
+					 ? dense_scratch_bytes(op->layout, op->k)
+					 : 0;
+
+		most = bytes > most ? bytes : most;
+	}
 	return most;
 }
 

@@ -2,21 +2,7 @@
  * Scalar reference kernels: what every other kernel is tested against.
  */
 #include "models/run/conv.h"
-#include "models/run/kernels.h"
-
-bool dense_weight_bytes(uint32_t layout, uint64_t in, uint64_t out, uint64_t *bytes)
-{
-	const uint64_t panel = MODEL_FILE_PANEL;
-
-	if (in > UINT32_MAX || out > UINT32_MAX)
-		return false;
-	if (layout == MODEL_LAYOUT_PANELS)
-		out = (out + panel - 1) / panel * panel;
-	if (layout == MODEL_LAYOUT_COLUMNS)
-		in = (in + panel - 1) / panel * panel;
-	return !__builtin_mul_overflow(in, out, bytes) &&
-	       !__builtin_mul_overflow(*bytes, sizeof(float), bytes);
-}
+#include "models/run/dense.h"
 
 /* Position of weight (k, n) in each layout. */
 static size_t at_panels(const struct dense *d, size_t k, size_t n)
@@ -38,12 +24,14 @@ static size_t at_columns(const struct dense *d, size_t k, size_t n)
 
 static void dense(const struct dense *d, size_t (*at)(const struct dense *, size_t, size_t))
 {
+	const float *w = d->w;
+
 	for (size_t r = 0; r < d->rows; r++) {
 		for (size_t n = 0; n < d->out; n++) {
 			double sum = d->bias ? (double)d->bias[n] : 0;
 
 			for (size_t k = 0; k < d->in; k++)
-				sum += (double)d->x[r * d->in + k] * (double)d->w[at(d, k, n)];
+				sum += (double)d->x[r * d->in + k] * (double)w[at(d, k, n)];
 			d->y[r * d->out + n] = activation_scalar(d->act, (float)sum);
 		}
 	}
@@ -71,6 +59,8 @@ const struct kernels kernels_scalar = {
 			[MODEL_LAYOUT_PANELS] = dense_panels,
 			[MODEL_LAYOUT_ROW_MAJOR] = dense_row_major,
 			[MODEL_LAYOUT_COLUMNS] = dense_columns,
+			[MODEL_LAYOUT_PANELS_BF16] = dense_scalar_bf16,
+			[MODEL_LAYOUT_PANELS_INT8] = dense_scalar_int8,
 		},
 	.v = &vectors_scalar,
 	.conv = &conv_scalar,

@@ -18,14 +18,21 @@ struct activation {
 	float a, b;
 };
 
+enum {
+	DENSE_BLOCK_ROWS = 64,   /* rows a reduced layer converts at a time */
+	DENSE_INT8_MAX_IN = 65536, /* its sums fit 32 bits */
+};
+
 /* y[rows][out] = act(x[rows][in] x w + bias[out]); w in the layout the table entry is for. */
 struct dense {
 	const float *x;
-	const float *w;
+	const void *w;
 	const float *bias; /* NULL, or `out` floats zero-padded to a multiple of 16 */
 	float *y;
 	size_t rows, in, out;
 	struct activation act;
+	float low, high; /* PANELS_INT8: x's range; equal: every row's own */
+	void *scratch;   /* dense_scratch_bytes(), 64-byte aligned; NULL when that is 0 */
 };
 
 /* y = (x - mean) / sqrt(variance + epsilon) scale + bias over each of `rows` vectors of n. */
@@ -86,11 +93,12 @@ struct kernels {
  * states their errors. Those exist only where they were compiled in. */
 extern const struct vectors vectors_scalar, vectors_avx2, vectors_avx512;
 
-/* Reference: double sums, libm. Takes every layout. */
+/* Reference: double (INT8: integer) sums, libm. Takes every layout. INT8 layers without activation or
+ * with ReLU give the same bits in every family; BF16 ones differ as float32 sums do. */
 extern const struct kernels kernels_scalar;
 
-/* cblas_sgemm, cblas_sgemv for one row; activations by `kernels_native()`. Takes every layout:
- * panels and columns by one call per panel. */
+/* cblas_sgemm, cblas_sgemv for one row; activations by `kernels_native()`. Takes every float32
+ * layout: panels and columns by one call per panel. */
 const struct kernels *kernels_openblas(void);
 
 /* Panel and column kernels; NULL where they were not compiled in. The caller checks the CPU. */
@@ -106,5 +114,9 @@ void softmax_strided_run(const struct model_op *op, float *dst, const float *src
 /* act(x) by libm: the reference, also used by the compiler's constant folding. */
 float activation_scalar(struct activation act, float x);
 
-/* Bytes of the weights of a dense layer in `layout`; false when a product overflows. */
+/* Bytes of the weights of a dense layer in `layout`; false when a product overflows, or INT8 has
+ * more than DENSE_INT8_MAX_IN inputs. */
 bool dense_weight_bytes(uint32_t layout, uint64_t in, uint64_t out, uint64_t *bytes);
+
+/* Bytes of scratch a dense layer needs, a multiple of 64; 0 for float32 layouts. */
+uint64_t dense_scratch_bytes(uint32_t layout, uint64_t in);

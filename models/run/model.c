@@ -34,10 +34,9 @@ static int steps_resolve(struct model *m, enum model_backend backend, struct err
 		s->kernels = kernels_for(&s->op, backend);
 		if (s->op.kind == MODEL_OP_DENSE && !s->kernels->dense[s->op.layout])
 			return error_set(err, -EINVAL,
-				"operator %u is stored row-major for OpenBLAS, which the %s "
-				"kernels do not "
-				"read: use backend auto, or compile with --backend native",
-				i, s->kernels->name);
+				"operator %u is stored %s, which the %s kernels do not read: use "
+				"backend auto, or compile for this backend",
+				i, model_layout_name(s->op.layout), s->kernels->name);
 	}
 	return 0;
 }
@@ -99,6 +98,14 @@ void model_close(struct model *m)
 const struct model_file_header *model_header(const struct model *m)
 {
 	return &m->header;
+}
+
+const char *model_layout_name(uint32_t layout)
+{
+	static const char *const names[MODEL_LAYOUT_END] = {
+		"", "panels", "row-major", "columns", "bf16 panels", "int8 panels"};
+
+	return layout < MODEL_LAYOUT_END ? names[layout] : "";
 }
 
 const char *model_backend_name(const struct model *m)

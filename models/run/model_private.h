@@ -11,7 +11,7 @@
 struct step {
 	struct model_op op;
 	const struct kernels *kernels;
-	const float *constant[2]; /* [1]: DENSE's weights */
+	const void *weights; /* DENSE */
 	const float *bias;
 	const struct tensor_step *tensor; /* TENSOR: everything about it */
 };
@@ -36,6 +36,9 @@ struct model {
 	uint8_t *written;                      /* while opening: buffer i holds this batch's data */
 	char backend_name[64];
 };
+
+/* For people: "panels", "row-major", ...; "" for no layout. */
+const char *model_layout_name(uint32_t layout);
 
 /* Check everything up to the weights' contents (header, tables, bounds) and fill `m`. */
 int model_check(struct model *m, const void *image, size_t size, struct error *err);

@@ -110,13 +110,16 @@ static void run_dense(const struct run *r, const struct step *s, size_t from, si
 	size_t first = from * op->m;
 	struct dense d = {
 		.x = buffer(r, op->src[0]) + first * op->k,
-		.w = s->constant[1],
+		.w = s->weights,
 		.bias = s->bias,
 		.y = buffer(r, op->dst) + first * op->n,
 		.rows = n * op->m,
 		.in = op->k,
 		.out = op->n,
 		.act = {op->activation, op->a, op->b},
+		.low = op->low,
+		.high = op->high,
+		.scratch = r->arena + r->m->program.row_arena_bytes * r->max_rows,
 	};
 
 	s->kernels->dense[op->layout](&d);

@@ -58,6 +58,16 @@ static bool parse_binding(struct arguments *a, const char *text)
 	return true;
 }
 
+static bool parse_precision(struct arguments *a, const char *text)
+{
+	for (int i = COMPILE_F32; i <= COMPILE_INT8; i++)
+		if (!strcmp(text, compile_precision_name((enum compile_precision)i))) {
+			a->options.precision = (enum compile_precision)i;
+			return true;
+		}
+	return false;
+}
+
 /* "models/zoo/risk/model.onnx" is called after its folder, "risk.onnx" after itself. */
 static void default_name(const char *path, char *name, size_t room)
 {
@@ -83,6 +93,7 @@ static int parse(int argc, char **argv, struct arguments *a)
 		{"backend", required_argument, NULL, 'b'},
 		{"cost", required_argument, NULL, 'c'},
 		{"bind", required_argument, NULL, 'i'},
+		{"precision", required_argument, NULL, 'p'},
 		{NULL, 0, NULL, 0},
 	};
 	unsigned long n;
@@ -101,7 +112,8 @@ static int parse(int argc, char **argv, struct arguments *a)
 			a->options.max_rows = (uint32_t)n;
 		else if (c == 'c' && tool_number(optarg, 1, UINT32_MAX, &n))
 			a->options.cost = (uint32_t)n;
-		else if (c == 'i' && parse_binding(a, optarg))
+		else if ((c == 'i' && parse_binding(a, optarg)) ||
+			 (c == 'p' && parse_precision(a, optarg)))
 			continue;
 		else if (c != 'b' || !tool_backend(optarg, &a->options.backend) ||
 			 a->options.backend == MODEL_BACKEND_SCALAR)

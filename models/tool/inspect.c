@@ -10,7 +10,6 @@
 #include "models/tool/tool.h"
 
 static const char *const kind_names[MODEL_OP_END] = {"?", "dense", "unary", "softmax", "tensor"};
-static const char *const layout_names[MODEL_LAYOUT_END] = {"", "panels", "row-major", "columns"};
 static const char *const act_names[MODEL_ACT_END] = {
 	"", "relu", "sigmoid", "tanh", "leaky-relu", "clip", "neg", "abs", "exp", "sqrt", "log",
 	"erf", "reciprocal", "affine", "elu", "hard-sigmoid", "hard-swish", "softplus", "softsign",
@@ -92,7 +91,7 @@ static void json_ops(const struct model *m)
 		printf("%s{\"kind\":\"%s\",\"m\":%u,\"k\":%u,\"n\":%u,\"layout\":\"%s\","
 		       "\"activation\":\"%s\"}",
 			i ? "," : "", kind_names[op->kind], op->m, op->k, op->n,
-			layout_names[op->layout < MODEL_LAYOUT_END ? op->layout : 0],
+			model_layout_name(op->layout),
 			act_names[op->activation]);
 	}
 	printf("]");
@@ -147,7 +146,7 @@ static void print_text(const struct tool_model *t, const char *id, bool is_signe
 		}
 		printf("%-10s %-8s m=%u k=%u n=%u %s %s\n", i ? "" : "operators",
 			kind_names[op->kind], op->m, op->k, op->n,
-			layout_names[op->layout < MODEL_LAYOUT_END ? op->layout : 0],
+			model_layout_name(op->layout),
 			act_names[op->activation]);
 	}
 	/* Metadata is text of whoever made the artifact: controls must not reach a terminal. */

@@ -18,7 +18,7 @@ static const struct {
 } commands[] = {
 	{"compile", cmd_compile,
 		"MODEL.onnx -o OUT.mrm [--name N] [--version N] [--max-rows N] [--bind NAME=V,...] "
-		"[--backend auto|native|openblas] [--cost N]",
+		"[--backend auto|native|openblas] [--cost N] [--precision f32|bf16|int8]",
 		"ONNX to artifact"},
 	{"inspect", cmd_inspect, "MODEL.mrm [--json]", "what an artifact holds"},
 	{"run", cmd_run, "MODEL.mrm IN.npy... -o OUT.npy... [--batch N] [--backend B]",

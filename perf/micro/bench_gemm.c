@@ -134,7 +134,8 @@ static int bench_shape(size_t k, size_t n, double peak)
 		return 1;
 	bandwidth = read_gbytes((const uint8_t *)w, k * n * sizeof(float));
 	for (size_t b = 0; b < sizeof(batches) / sizeof(batches[0]); b++) {
-		struct dense d = {x, w, bias, y, batches[b], k, n, {MODEL_ACT_RELU, 0, 0}};
+		struct dense d = {.x = x, .w = w, .bias = bias, .y = y, .rows = batches[b], .in = k,
+			.out = n, .act = {MODEL_ACT_RELU, 0, 0}};
 		double limit = (double)batches[b] / 2 * bandwidth,
 		       bound = limit < peak ? limit : peak;
 		double ours = dense_gflops(kernels_native()->dense[MODEL_LAYOUT_PANELS], &d);

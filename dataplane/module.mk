@@ -62,3 +62,7 @@ test_segments_LIBS = -lcmocka $(WORKER_LIBS)
 TESTS += test_reply_store
 test_reply_store_SRCS = tests/pipeline/test_reply_store.c tests/pipeline/rig_wide.c $(RIG_SRCS)
 test_reply_store_LIBS = -lcmocka $(WORKER_LIBS)
+# The real client against the real worker: the client's files that the worker does not link already.
+TESTS += test_loss
+test_loss_SRCS = tests/pipeline/test_loss.c tests/pipeline/rig_wide.c tests/unit/t_control.c $(RIG_SRCS) $(CLIENT_SRCS)
+test_loss_LIBS = -lcmocka $(CLIENT_LIBS) $(WORKER_LIBS)

@@ -211,7 +211,9 @@ enum channel_verdict channel_open_reply(struct channel *ch, uint8_t *datagram, s
 		return v;
 	/* Only a result carries rows; whether their size fits the model is the caller's to check. */
 	if (inner.status >= WIRE_STATUS_END || (inner.status == WIRE_RESULT) != (inner.rows != 0) ||
-		(inner.rows == 0 && bytes != 0) || (inner.rows && bytes % inner.rows != 0))
+		(inner.rows == 0 && bytes != 0) || inner.segment_index >= inner.segment_count ||
+		inner.segment_count > (inner.rows ? WIRE_MAX_SEGMENTS : 1) ||
+		(inner.rows && inner.segment_count == 1 && bytes % inner.rows != 0))
 		return CHANNEL_CONTENT;
 	*reply = inner;
 	*rows = body;

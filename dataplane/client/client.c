@@ -45,6 +45,8 @@ struct mr_client {
 	uint64_t renew_ns;
 	uint64_t next_sweep_ns; /* no retry is due before */
 	struct mr_error error;
+	uint8_t *handed[POLL_MAX]; /* rows of large results of the last mr_poll() */
+	int n_handed;
 	uint8_t replies[POLL_MAX][WIRE_MAX_PAYLOAD_BYTES + 1]; /* rows of the last mr_poll() */
 };
 
@@ -69,6 +71,17 @@ static int fail(struct mr_client *c, int code, const char *text)
 {
 	set_error(&c->error, code, text);
 	return code;
+}
+
+/* More rows than a request takes, or a row larger than one. */
+static int fail_size(struct mr_client *c, const struct mr_model *m, uint32_t n_rows)
+{
+	snprintf(c->error.text, sizeof(c->error.text), "%u rows of model %s are %llu bytes to send and %llu "
+		"to receive: a request takes %u rows, %d bytes (%d datagrams) either way at most", n_rows,
+		m->name, (unsigned long long)n_rows * m->row_in_bytes,
+		(unsigned long long)n_rows * m->row_out_bytes, m->max_rows,
+		WIRE_MAX_SEGMENTS * WIRE_SEGMENT_ROW_BYTES, WIRE_MAX_SEGMENTS);
+	return c->error.code = -EMSGSIZE;
 }
 
 /* ---- open and close ------------------------------------------------------------------------ */
@@ -198,12 +211,20 @@ int mr_client_open(struct mr_client **out, const struct mr_options *options, str
 	return rc;
 }
 
+/* The caller has done with the rows of the last mr_poll(). */
+static void take_back(struct mr_client *c)
+{
+	while (c->n_handed)
+		free(c->handed[--c->n_handed]);
+}
+
 void mr_client_close(struct mr_client *c)
 {
 	struct error ignored;
 
 	if (!c)
 		return;
+	take_back(c);
 	if (*c->session.session_id) /* best effort: it expires by itself */
 		enrol_close(&c->enrol, c->session.session_id, &ignored);
 	if (c->fd >= 0)
@@ -255,29 +276,52 @@ static bool is_loss(int code)
 	       code == EHOSTUNREACH || code == ENETDOWN || code == EPERM || code == EINTR;
 }
 
-/* Seal and send one attempt; the next is due after retry_ms doubled per attempt made. */
-static int send_attempt(struct mr_client *c, struct pending_request *r, uint64_t now_ns)
+/* Seal and send segment `k` of a request. */
+static int send_segment(struct mr_client *c, const struct pending_request *r, uint32_t k)
 {
+	uint32_t at = k * WIRE_SEGMENT_ROW_BYTES, left = r->row_bytes - at;
 	struct wire_request request = {.request_id = r->id,
 		.model_id = r->model->id,
 		.deadline_us = c->deadline_us,
 		.dtype = r->model->input_dtype,
-		.segment_count = 1,
+		.segment_index = (uint8_t)k,
+		.segment_count = (uint8_t)r->segments,
 		.rows = r->n_rows};
 	uint8_t datagram[WIRE_MAX_PAYLOAD_BYTES];
-	int n;
+	int n = channel_seal_request(&c->channel, &request, pending_rows(r) + at,
+		left < WIRE_SEGMENT_ROW_BYTES ? left : WIRE_SEGMENT_ROW_BYTES, datagram, sizeof(datagram));
 
-	channel_clock(&c->channel, now_ns);
-	n = channel_seal_request(&c->channel, &request, r->rows, r->row_bytes, datagram,
-		sizeof(datagram));
-
-	r->retry_ns = now_ns + ((uint64_t)c->retry_ms << r->attempts) * NS_PER_MS;
-	r->attempts++;
-	if (r->retry_ns < c->next_sweep_ns)
-		c->next_sweep_ns = r->retry_ns;
 	if (n < 0 || (send(c->fd, datagram, (size_t)n, MSG_NOSIGNAL) < 0 && !is_loss(errno)))
 		return fail(c, -EIO, n < 0 ? "cannot seal the request" : strerror(errno));
 	return 0;
+}
+
+/* When the next attempt is due: doubled each time. A request of several datagrams goes out in pairs, the
+ * second soon after the first: the server keeps what came of the first for 100 ms, so that both together
+ * need to bring every segment only once. */
+static uint64_t retry_wait_ns(const struct mr_client *c, const struct pending_request *r)
+{
+	uint32_t doublings = r->segments == 1 ? r->attempts : r->attempts % 2 ? r->attempts : 0;
+
+	return ((uint64_t)c->retry_ms << doublings) * NS_PER_MS;
+}
+
+/* Send one attempt. When a part of the reply is here, the server has it whole: the first segment alone
+ * asks for it again, and every other time all of them, in case it has been forgotten there. */
+static int send_attempt(struct mr_client *c, struct pending_request *r, uint64_t now_ns)
+{
+	bool fetch = r->parts.got && r->fetched++ % 2 == 0;
+	uint32_t n = fetch ? 1 : r->segments;
+	int rc = 0;
+
+	r->retry_ns = now_ns + retry_wait_ns(c, r);
+	r->attempts++;
+	if (r->retry_ns < c->next_sweep_ns)
+		c->next_sweep_ns = r->retry_ns;
+	channel_clock(&c->channel, now_ns);
+	for (uint32_t k = 0; k < n && !rc; k++)
+		rc = send_segment(c, r, k);
+	return rc;
 }
 
 int mr_submit(struct mr_client *c, const struct mr_model *model, const void *rows, uint32_t n_rows,
@@ -290,7 +334,7 @@ int mr_submit(struct mr_client *c, const struct mr_model *model, const void *row
 	if (!model || !n_rows)
 		return fail(c, model ? -EINVAL : -ENOENT, model ? "no rows given" : "no such model");
 	if (n_rows > model->max_rows)
-		return fail(c, -EMSGSIZE, "more rows than one datagram carries: see max_rows");
+		return fail_size(c, model, n_rows);
 	if (now >= c->expires_ns)
 		return fail(c, -EKEYEXPIRED, "the session has expired and could not be renewed");
 	r = c->pending.used < c->in_flight ? pending_add(&c->pending) : NULL;
@@ -301,9 +345,8 @@ int mr_submit(struct mr_client *c, const struct mr_model *model, const void *row
 	r->first_ns = now;
 	r->attempts = 0;
 	r->n_rows = (uint16_t)n_rows;
-	r->row_bytes = (uint16_t)(n_rows * model->row_in_bytes);
-	memcpy(r->rows, rows, r->row_bytes);
-	rc = send_attempt(c, r, now);
+	rc = pending_fill(r, rows, n_rows * model->row_in_bytes, n_rows * model->row_out_bytes);
+	rc = rc ? fail(c, rc, "out of memory") : send_attempt(c, r, now);
 	if (rc)
 		pending_remove(&c->pending, r);
 	else
@@ -313,14 +356,26 @@ int mr_submit(struct mr_client *c, const struct mr_model *model, const void *row
 
 /* ---- receiving ----------------------------------------------------------------------------- */
 
-static bool reply_fits(const struct pending_request *r, const struct wire_reply *reply,
-	size_t row_bytes)
+/* What a reply contributes to its request: everything (*rows set), a part, or nothing. */
+static enum parts_verdict take_rows(struct pending_request *r, const struct wire_reply *reply,
+	const uint8_t **rows, size_t row_bytes)
 {
+	size_t total = (size_t)r->n_rows * r->model->row_out_bytes;
+	enum parts_verdict v;
+
 	if (reply->model_id != r->model->id)
-		return false;
-	return reply->status != WIRE_RESULT ||
-	       (reply->rows == r->n_rows && reply->dtype == r->model->output_dtype &&
-		       row_bytes == (size_t)r->n_rows * r->model->row_out_bytes);
+		return PARTS_WRONG;
+	if (reply->status != WIRE_RESULT)
+		return PARTS_COMPLETE;
+	if (reply->rows != r->n_rows || reply->dtype != r->model->output_dtype)
+		return PARTS_WRONG;
+	if (total <= WIRE_SEGMENT_ROW_BYTES)
+		return reply->segment_count == 1 && row_bytes == total ? PARTS_COMPLETE : PARTS_WRONG;
+	v = reply_parts_add(&r->parts, *reply, *rows, row_bytes, total, pending_reply(r));
+	if (v == PARTS_MORE)
+		r->fetched = 0;
+	*rows = pending_reply(r);
+	return v;
 }
 
 /* One received datagram. True when it completed a request: *out is set. */
@@ -331,6 +386,7 @@ static bool take_reply(struct mr_client *c, uint8_t *datagram, size_t n, uint64_
 	struct wire_reply reply;
 	const uint8_t *rows;
 	size_t row_bytes;
+	enum parts_verdict v;
 
 	if (channel_open_reply(&c->channel, datagram, n, &reply, &rows, &row_bytes) != CHANNEL_OK) {
 		c->counters.rejected++;
@@ -341,8 +397,10 @@ static bool take_reply(struct mr_client *c, uint8_t *datagram, size_t n, uint64_
 		c->counters.late++;
 		return false;
 	}
-	if (!reply_fits(r, &reply, row_bytes)) {
-		c->counters.rejected++;
+	v = take_rows(r, &reply, &rows, row_bytes);
+	if (v != PARTS_COMPLETE) {
+		c->counters.rejected += v == PARTS_WRONG;
+		c->counters.late += v == PARTS_REPEATED;
 		return false;
 	}
 	*out = (struct mr_result){.tag = r->tag,
@@ -354,6 +412,10 @@ static bool take_reply(struct mr_client *c, uint8_t *datagram, size_t n, uint64_
 		.attempts = r->attempts,
 		.latency_ns = now_ns - r->first_ns,
 		.rows = reply.rows ? rows : NULL};
+	if (r->large) { /* the result's until the next mr_poll() */
+		c->handed[c->n_handed++] = r->large;
+		r->large = NULL;
+	}
 	pending_remove(&c->pending, r);
 	c->counters.answered++;
 	return true;
@@ -456,6 +518,7 @@ int mr_poll(struct mr_client *c, struct mr_result *results, int max, int timeout
 		return fail(c, -EINVAL, "no room for results");
 	if (max > POLL_MAX)
 		max = POLL_MAX;
+	take_back(c);
 	for (;;) {
 		int n = receive(c, results, max), more = 0;
 
@@ -491,9 +554,11 @@ struct infer {
 
 static int infer_submit(struct mr_client *c, struct infer *q)
 {
+	uint32_t most = q->model->datagram_rows ? q->model->datagram_rows : q->model->max_rows;
+
 	while (q->submitted < q->n_rows) {
 		uint32_t left = q->n_rows - q->submitted;
-		uint32_t n = left < q->model->max_rows ? left : q->model->max_rows;
+		uint32_t n = left < most ? left : most;
 		int rc = mr_submit(c, q->model, q->rows + (size_t)q->submitted * q->model->row_in_bytes,
 			n, q->submitted);
 
@@ -547,7 +612,7 @@ int mr_infer(struct mr_client *c, const char *model, const void *rows, uint32_t 
 		return fail(c, q.model ? -EINVAL : -ENOENT,
 			q.model ? "no rows given" : "this session may use no such model");
 	if (!q.model->max_rows)
-		return fail(c, -EMSGSIZE, "a row of this model does not fit one datagram");
+		return fail_size(c, q.model, 1);
 	while (!rc && q.answered < n_rows) {
 		rc = infer_submit(c, &q);
 		if (!rc)

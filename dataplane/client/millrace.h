@@ -65,7 +65,9 @@ struct mr_model {
 	uint32_t version;
 	uint32_t row_in_bytes;  /* bytes of one input row */
 	uint32_t row_out_bytes; /* bytes of one output row */
-	uint32_t max_rows;      /* per request: what one datagram each way and the model allow */
+	uint32_t max_rows;      /* per request: what 16 datagrams each way and the model allow. 0 = a row
+				   alone is larger than 18,304 bytes: not over this protocol */
+	uint32_t datagram_rows; /* per request of one datagram each way; 0 = a row takes several */
 	uint32_t cost_units;    /* limiter units one row costs */
 	uint8_t input_dtype;    /* enum wire_dtype of the first input and output */
 	uint8_t output_dtype;
@@ -83,11 +85,11 @@ struct mr_result {
 	const void *rows;        /* n_rows answers; valid until the next mr_poll() or mr_infer() */
 };
 
-/* Counted since mr_client_open(). sent = first sends; datagrams = sent + retries. */
+/* Counted since mr_client_open(). A request of one datagram is sent by one, a larger one by up to 16. */
 struct mr_counters {
-	uint64_t sent;
-	uint64_t retries;          /* datagrams sent again */
-	uint64_t first_try_losses; /* requests whose first datagram brought no answer in time */
+	uint64_t sent;             /* requests: first sends */
+	uint64_t retries;          /* requests sent again, whole or by their first datagram */
+	uint64_t first_try_losses; /* requests whose first send brought no answer in time */
 	uint64_t answered;         /* requests that got a typed answer */
 	uint64_t unanswered;       /* requests given up */
 	uint64_t late;             /* authentic answers to requests already answered or given up */
@@ -114,7 +116,8 @@ const struct mr_model *mr_models(const struct mr_client *c, size_t *n);
 const struct mr_model *mr_model_find(const struct mr_client *c, const char *name);
 
 /* Send n_rows rows to `model` and wait for all answers, written to out (n_rows x row_out_bytes).
- * More rows than one datagram holds are split. No other request may be in flight. Returns 0 when
+ * More rows than one datagram holds are split; where one row is larger, each request takes as many
+ * datagrams as it needs. -EMSGSIZE when a row is too large for that. No other request may be in flight. Returns 0 when
  * every row was answered with a result. Otherwise -EREMOTEIO with the first other status in
  * *status (and *retry_after_us, may be NULL); out is then incomplete. -ENOENT no such model,
  * -EINVAL no rows, -EBUSY, -ETIMEDOUT (MR_UNANSWERED), -EIO socket, -EKEYEXPIRED session over. */
@@ -122,8 +125,15 @@ int mr_infer(struct mr_client *c, const char *model, const void *rows, uint32_t 
 	enum mr_status *status, uint32_t *retry_after_us);
 
 /* Send one request and return at once; the rows are copied. `tag` comes back with the answer.
- * 0, -EAGAIN too many in flight (poll first), -EMSGSIZE more than model->max_rows, -ENOENT,
- * -EINVAL, -EIO, -EKEYEXPIRED. */
+ *
+ * More than model->datagram_rows rows are sent and answered in up to 16 datagrams. What is lost of them
+ * is repaired by retries: of the request by sending it again, of the answer by its first datagram, which
+ * has the server send the answer again without computing or charging it anew. Each datagram of a request
+ * costs one limiter unit more than the rows do, so many small rows are cheaper in requests of
+ * datagram_rows.
+ *
+ * 0, -EAGAIN too many in flight (poll first), -EMSGSIZE more than model->max_rows (the error says how many
+ * bytes), -ENOENT, -EINVAL, -ENOMEM, -EIO, -EKEYEXPIRED. */
 int mr_submit(struct mr_client *c, const struct mr_model *model, const void *rows, uint32_t n_rows,
 	uint64_t tag);
 

@@ -20,6 +20,8 @@ int pending_init(struct pending *p, uint32_t capacity, uint64_t first_id)
 
 void pending_uninit(struct pending *p)
 {
+	for (uint32_t i = 0; p->slots && i < p->capacity; i++)
+		free(p->slots[i].large);
 	free(p->slots);
 	memset(p, 0, sizeof(*p));
 }
@@ -40,6 +42,21 @@ struct pending_request *pending_add(struct pending *p)
 	return r;
 }
 
+int pending_fill(struct pending_request *r, const void *rows, uint32_t row_bytes, uint32_t reply_bytes)
+{
+	bool large = row_bytes > WIRE_SEGMENT_ROW_BYTES || reply_bytes > WIRE_SEGMENT_ROW_BYTES;
+
+	r->large = large ? malloc(row_bytes + reply_bytes) : NULL;
+	if (large && !r->large)
+		return -ENOMEM;
+	memcpy(large ? r->large : r->rows, rows, row_bytes);
+	r->row_bytes = (uint16_t)row_bytes;
+	r->segments = (uint16_t)((row_bytes + WIRE_SEGMENT_ROW_BYTES - 1) / WIRE_SEGMENT_ROW_BYTES);
+	r->parts = (struct reply_parts){0};
+	r->fetched = 0;
+	return 0;
+}
+
 struct pending_request *pending_find(const struct pending *p, uint64_t id)
 {
 	struct pending_request *r = slot_of(p, id);
@@ -49,6 +66,8 @@ struct pending_request *pending_find(const struct pending *p, uint64_t id)
 
 void pending_remove(struct pending *p, struct pending_request *r)
 {
+	free(r->large);
+	r->large = NULL;
 	r->id = 0;
 	p->used--;
 	while (p->oldest != p->next_id && !pending_find(p, p->oldest))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Requests a client waits for: found by request id, retried when due. Pure; the caller brings the
- * time. Fixed capacity, one allocation.
+ * time. Fixed capacity, one allocation; and one more for each request larger than a datagram either way.
  */
 #pragma once
 
@@ -9,6 +9,7 @@
 
 #include "abi/wire.h"
 #include "client/millrace.h"
+#include "client/parts.h"
 
 struct pending_request {
 	uint64_t id; /* 0 = free */
@@ -19,6 +20,10 @@ struct pending_request {
 	uint32_t attempts; /* sends so far */
 	uint16_t n_rows;
 	uint16_t row_bytes; /* of all rows */
+	uint16_t segments;  /* of the request */
+	uint8_t fetched;    /* times the first segment alone was sent since a part of the reply came */
+	struct reply_parts parts;
+	uint8_t *large;     /* rows of the request, then of the reply; NULL = either fits a datagram */
 	uint8_t rows[WIRE_SEGMENT_ROW_BYTES];
 };
 
@@ -41,7 +46,22 @@ struct pending_request *pending_add(struct pending *p);
 /* The waiting request of this id, or NULL. */
 struct pending_request *pending_find(const struct pending *p, uint64_t id);
 
+/* Frees r->large. */
 void pending_remove(struct pending *p, struct pending_request *r);
+
+/* Copy the request's rows and make room for a reply of `reply_bytes`; sets row_bytes and segments. 0 or
+ * -ENOMEM. */
+int pending_fill(struct pending_request *r, const void *rows, uint32_t row_bytes, uint32_t reply_bytes);
+
+/* Its rows, and the place where a reply of several datagrams is put together. */
+static inline const uint8_t *pending_rows(const struct pending_request *r)
+{
+	return r->large ? r->large : r->rows;
+}
+static inline uint8_t *pending_reply(const struct pending_request *r)
+{
+	return r->large + r->row_bytes;
+}
 
 /* First request at or after id `from` whose retry_ns <= now_ns, or NULL. Start with from = 0. */
 struct pending_request *pending_due(const struct pending *p, uint64_t from, uint64_t now_ns);

@@ -148,10 +148,11 @@ static int tensors_bytes(const json_t *list, const char *name, uint64_t *bytes, 
 }
 
 /* What one datagram each way, and the model, allow. 0 = not even one row. */
-static uint32_t rows_per_datagram(const struct mr_model *m)
+/* Rows of the model that fit `bytes` either way. */
+static uint32_t rows_in(const struct mr_model *m, uint32_t bytes)
 {
 	uint32_t row = m->row_in_bytes > m->row_out_bytes ? m->row_in_bytes : m->row_out_bytes;
-	uint32_t fit = WIRE_SEGMENT_ROW_BYTES / row;
+	uint32_t fit = bytes / row;
 
 	return fit < m->max_rows ? fit : m->max_rows;
 }
@@ -177,7 +178,8 @@ static int parse_model(struct mr_model *m, const json_t *o, struct error *err)
 	if (in != m->row_in_bytes || out != m->row_out_bytes)
 		return error_set(err, -EPROTO, "session: row sizes of model %s contradict its shapes",
 			m->name);
-	m->max_rows = rows_per_datagram(m);
+	m->datagram_rows = rows_in(m, WIRE_SEGMENT_ROW_BYTES);
+	m->max_rows = rows_in(m, WIRE_MAX_SEGMENTS * WIRE_SEGMENT_ROW_BYTES);
 	return 0;
 }
 

@@ -270,6 +270,14 @@ static size_t put_headers(const struct rig_client *c, uint8_t *f, size_t payload
 	return (size_t)(udp - f) + udp_bytes;
 }
 
+size_t rig_wrap(const struct rig_client *c, uint8_t *frame, const void *payload, size_t n)
+{
+	uint8_t *wire = frame + 14 + (c->source.bytes[0] ? 40 : 20) + 8;
+
+	memcpy(wire, payload, n);
+	return put_headers(c, frame, n);
+}
+
 static void evp_check(int ok)
 {
 	if (ok != 1)

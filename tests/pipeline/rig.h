@@ -93,6 +93,9 @@ size_t rig_rows(
 size_t rig_rows_at(struct rig_client *c, uint8_t *frame, const char *name, const float *rows,
 	uint16_t n, uint64_t counter);
 
+/* A frame around a payload that somebody else has sealed. Returns its length. */
+size_t rig_wrap(const struct rig_client *c, uint8_t *frame, const void *payload, size_t n);
+
 /* Put a frame, poll once, take one answer. Its length, 0 = none. */
 size_t rig_exchange(struct rig *r, const uint8_t *frame, size_t n, uint8_t *answer);
 /* Check every header and checksum of a reply frame and open it with OpenSSL EVP. False = not

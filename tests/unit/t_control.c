@@ -19,14 +19,18 @@
 
 enum { KEY_ID = 99, TRIES = 4096 };
 
-static const char session_format[] =
-	"{\"session_id\": \"00112233445566aa\", \"key_id\": 99, "
-	"\"secret\": \"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\", \"lanes\": 1, "
-	"\"address\": \"127.0.0.1\", \"port\": %u, \"source\": \"127.0.0.1\", \"expires_in_s\": %u, "
-	"\"plan\": {\"name\": \"t\", \"rate\": 1, \"burst\": 1}, \"models\": [{\"name\": \"twice\", "
-	"\"id\": %u, \"version\": 7, \"max_rows\": 3, \"cost_units\": 1, \"row_in_bytes\": 16, "
-	"\"row_out_bytes\": 16, \"inputs\": [{\"name\": \"x\", \"datatype\": \"FP32\", \"shape\": [4]}], "
-	"\"outputs\": [{\"name\": \"y\", \"datatype\": \"FP32\", \"shape\": [4]}]}]}";
+static void put_session(const struct t_control *t, uint16_t port, char *out, size_t cap)
+{
+	snprintf(out, cap,
+		"{\"session_id\": \"00112233445566aa\", \"key_id\": %d, \"secret\": \"%s\", \"lanes\": 1, "
+		"\"address\": \"127.0.0.1\", \"port\": %u, \"source\": \"127.0.0.1\", \"expires_in_s\": %u, "
+		"\"plan\": {\"name\": \"t\", \"rate\": 1, \"burst\": 1}, \"models\": [{\"name\": \"%s\", "
+		"\"id\": %u, \"version\": 7, \"max_rows\": %u, \"cost_units\": 1, \"row_in_bytes\": %u, "
+		"\"row_out_bytes\": %u, \"inputs\": [{\"name\": \"x\", \"datatype\": \"FP32\", \"shape\": [%u]}], "
+		"\"outputs\": [{\"name\": \"y\", \"datatype\": \"FP32\", \"shape\": [%u]}]}]}",
+		KEY_ID, t->secret, port, t->ttl_s, t->model, wire_model_id(t->model), t->max_rows,
+		t->floats_in * 4, t->floats_out * 4, t->floats_in, t->floats_out);
+}
 
 /* ---- TLS side ------------------------------------------------------------------------------ */
 
@@ -44,8 +48,7 @@ static void answer(struct t_control *t, SSL *ssl, const char *request)
 			"{\"error\": {\"message\": \"no such key\", \"code\": \"invalid_api_key\"}}");
 	} else if (strncmp(request, "POST /v1/sessions HTTP/1.1\r\n", 28) == 0) {
 		status = "201 Created";
-		snprintf(body, sizeof(body), session_format, ntohs(a.sin_port), t->ttl_s,
-			wire_model_id("twice"));
+		put_session(t, ntohs(a.sin_port), body, sizeof(body));
 		t->issued++;
 	} else if (strstr(request, "POST /v1/sessions/00112233445566aa/renew ") == request) {
 		status = "200 OK";
@@ -259,20 +262,31 @@ static int make_certificate(struct t_control *t)
 	return 0;
 }
 
-int t_control_start(struct t_control *t)
+int t_control_start_https(struct t_control *t)
 {
 	struct sockaddr_in tcp, udp;
 
 	memset(t, 0, sizeof(*t));
 	t->ttl_s = 3600;
+	t->secret = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="; /* 0, 1, .. 31 */
+	t->model = "twice";
+	t->max_rows = 3;
+	t->floats_in = t->floats_out = T_ROW_FLOATS;
 	t->https_fd = bound(SOCK_STREAM, &tcp);
 	t->udp_fd = bound(SOCK_DGRAM, &udp);
 	if (t->https_fd < 0 || t->udp_fd < 0 || listen(t->https_fd, 8) || pipe(t->stop_pipe) ||
 		make_certificate(t))
 		return -1;
 	snprintf(t->https, sizeof(t->https), "127.0.0.1:%u", ntohs(tcp.sin_port));
-	return pthread_create(&t->https_thread, NULL, https_loop, t) ||
-	       pthread_create(&t->udp_thread, NULL, udp_loop, t);
+	return pthread_create(&t->https_thread, NULL, https_loop, t);
+}
+
+int t_control_start(struct t_control *t)
+{
+	if (t_control_start_https(t) || pthread_create(&t->udp_thread, NULL, udp_loop, t))
+		return -1;
+	t->scripted = 1;
+	return 0;
 }
 
 void t_control_stop(struct t_control *t)
@@ -280,7 +294,8 @@ void t_control_stop(struct t_control *t)
 	if (write(t->stop_pipe[1], "xx", 2) != 2)
 		return;
 	pthread_join(t->https_thread, NULL);
-	pthread_join(t->udp_thread, NULL);
+	if (t->scripted)
+		pthread_join(t->udp_thread, NULL);
 	SSL_CTX_free(t->ctx);
 	unlink(t->ca_file);
 	close(t->https_fd);

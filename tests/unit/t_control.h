@@ -29,7 +29,12 @@ struct t_control {
 	int https_fd, udp_fd, stop_pipe[2];
 	struct ssl_ctx_st *ctx;
 	pthread_t https_thread, udp_thread;
+	int scripted;         /* the UDP thread runs */
 	uint32_t ttl_s;       /* of the session issued; set before the client opens */
+	/* what the session says; the scripted server's unless changed before the client opens */
+	const char *secret;   /* base64 */
+	const char *model;
+	uint32_t max_rows, floats_in, floats_out; /* of a row */
 	atomic_int refuse;    /* 401 to everybody */
 	atomic_int issued, renewed, deleted;
 	atomic_int requests;  /* authentic datagrams */
@@ -37,4 +42,6 @@ struct t_control {
 };
 
 int t_control_start(struct t_control *t);
+/* The same without the UDP server's thread: t->udp_fd is the caller's to serve. */
+int t_control_start_https(struct t_control *t);
 void t_control_stop(struct t_control *t);

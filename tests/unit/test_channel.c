@@ -214,7 +214,8 @@ static void the_window_takes_late_counters_once_and_refuses_old_ones(void **stat
 static void client_and_server_ends_understand_each_other(void **state)
 {
 	struct wire_request q = {.request_id = 1, .rows = 1, .segment_count = 1}, got;
-	struct wire_reply r = {.request_id = 1, .status = WIRE_OVERLOADED, .retry_after_us = 50}, back;
+	struct wire_reply r = {.request_id = 1, .status = WIRE_OVERLOADED, .segment_count = 1,
+		.retry_after_us = 50}, back;
 	uint8_t d[WIRE_MAX_PAYLOAD_BYTES];
 	struct channel server;
 	const uint8_t *rows;

@@ -63,7 +63,8 @@ static void a_good_session_is_read_completely(void **state)
 	assert_true(s.rate == 200000 && s.burst == 2000);
 	assert_int_equal(s.n_models, 1);
 	assert_int_equal(s.models[0].id, wire_model_id("digits"));
-	assert_int_equal(s.models[0].max_rows, 4); /* of 256-byte rows in 1,144 bytes */
+	assert_int_equal(s.models[0].max_rows, 71); /* of 256-byte rows in 16 x 1,144 bytes */
+	assert_int_equal(s.models[0].datagram_rows, 4); /* in one */
 	assert_int_equal(s.models[0].input_dtype, WIRE_F32);
 }
 

@@ -112,6 +112,7 @@ static int ports_init(struct program *p, struct error *err)
 	const struct dp_config *c = &p->service.config;
 	struct stats_header *h = &p->service.regions.stats->header;
 
+	port_dpdk_guard(&p->shared.quiesce);
 	for (uint32_t i = 0; i < c->n_ports; i++) {
 		int rc = port_dpdk_open(
 			&p->ports[i], &c->ports[i], i, config_mbufs(c, &c->ports[i]), c->lanes,

@@ -34,7 +34,7 @@ DPDK_DRIVERS := mempool_ring bus_vdev bus_pci net_af_xdp net_memif net_null net_
 DPDK_CORE := common_iavf ethdev net mbuf mempool ring meter pci timer security cryptodev hash rcu ip_frag \
 	kvargs telemetry eal
 DPDK_LIBS := -Wl,--whole-archive $(DPDK_DRIVERS:%=-l:librte_%.a) -Wl,--no-whole-archive -Wl,--start-group \
-	$(DPDK_CORE:%=-l:librte_%.a) -Wl,--end-group -lxdp -lbpf -lnuma -lbsd -ldl
+	$(DPDK_CORE:%=-l:librte_%.a) -Wl,--end-group -Wl,--wrap=memif_free_regions -lxdp -lbpf -lnuma -lbsd -ldl
 CFLAGS_dataplane/port_dpdk.c := $(DPDK_CFLAGS)
 CFLAGS_dataplane/eal.c := $(DPDK_CFLAGS)
 

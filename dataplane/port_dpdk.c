@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "port_dpdk.h"
@@ -36,6 +37,34 @@ struct port_dpdk {
 	struct parse_config parse;
 	struct port_queue queues[DP_MAX_WORKERS];
 };
+
+/* ---- a memif peer that goes away ---- */
+
+/* DPDK 22.11 unmaps a peer's memory on its interrupt thread the moment the peer is gone, and a worker that is
+ * reading a ring in it dies of SIGSEGV (seen when it is descheduled there). The driver has marked the device
+ * unconnected by then, so once every worker has begun another poll, none of them looks. The linker sends
+ * the driver's call here (module.mk); the driver passes no context, hence the static. */
+void __real_memif_free_regions(struct rte_eth_dev *dev);
+void __wrap_memif_free_regions(struct rte_eth_dev *dev);
+
+static const struct quiesce *pollers;
+
+void port_dpdk_guard(const struct quiesce *q)
+{
+	pollers = q;
+}
+
+void __wrap_memif_free_regions(struct rte_eth_dev *dev)
+{
+	struct quiesce_snapshot mark;
+
+	if (pollers) {
+		quiesce_mark(pollers, &mark);
+		while (!quiesce_passed(pollers, &mark))
+			usleep(20);
+	}
+	__real_memif_free_regions(dev);
+}
 
 /* ---- the calls of a worker ---- */
 

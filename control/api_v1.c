@@ -182,7 +182,7 @@ static void set_address(const struct config *c, json_t *o)
 
 /* The document as text, with the secret put into the finished text, so that no JSON value ever holds it. */
 static char *session_text(struct control *ctl, const struct subscriber *sub,
-	const struct session_grant *g)
+	const struct session_grant *g, bool provisional)
 {
 	static const char blank[] = "\"secret\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"";
 	char id[20], source[IP_TEXT_BYTES], base64[SECRET_BASE64 + 1], *text, *at;
@@ -196,6 +196,7 @@ static char *session_text(struct control *ctl, const struct subscriber *sub,
 	json_object_set_new(o, "lanes", json_integer(g->lanes));
 	set_address(ctl->config, o);
 	json_object_set_new(o, "source", json_string(source));
+	json_object_set_new(o, "provisional", json_boolean(provisional));
 	json_object_set_new(o, "expires_in_s", json_integer(g->info.expires_in_s));
 	json_object_set_new(o, "plan", json_pack("{s:s, s:f, s:f}", "name", sub->plan, "rate", sub->rate,
 		"burst", sub->burst));
@@ -220,6 +221,7 @@ struct issue {
 	struct evhttp_request *req; /* NULL: the client has gone */
 	struct subscriber sub;
 	uint64_t session_id; /* of the session in the answer; 0 = not issued yet */
+	bool provisional;    /* the data address is not the TLS peer's */
 };
 
 static void on_gone(struct evhttp_connection *evcon, void *arg)
@@ -273,7 +275,7 @@ static void on_issued(int rc, const struct session_grant *grant, const struct er
 	char *text = NULL;
 
 	if (rc == 0 && req && !hung_up(req))
-		text = session_text(is->ctl, &is->sub, grant);
+		text = session_text(is->ctl, &is->sub, grant, is->provisional);
 	if (rc == 0 && !text) {
 		sessions_close(is->ctl, is->sub.index, grant->info.session_id);
 		rc = -ECONNABORTED;
@@ -372,8 +374,9 @@ static void session_create(struct http_call *call)
 	is->ctl = call->ctl;
 	is->req = call->req;
 	is->sub = sub;
+	is->provisional = memcmp(&source, &call->peer, sizeof(source)) != 0;
 	evhttp_connection_set_closecb(evhttp_request_get_connection(call->req), on_gone, is);
-	rc = sessions_issue(call->ctl, sub.index, &source, on_issued, is, &err);
+	rc = sessions_issue(call->ctl, sub.index, &source, is->provisional, on_issued, is, &err);
 	if (rc == 0)
 		return;
 	evhttp_connection_set_closecb(evhttp_request_get_connection(call->req), NULL, NULL);

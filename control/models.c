@@ -159,6 +159,9 @@ int model_index_for(struct control *ctl, const char *name, uint32_t *index, stru
 	struct model *m = model_by_name(ctl, name), *room = NULL;
 	int rc = check_name(name, err);
 
+	if (!rc && wire_model_id(name) == WIRE_PATH_MODEL)
+		return error_set(err, -EEXIST, "the name %s has an id on the wire that no model may have: "
+			"choose another", name);
 	for (uint32_t i = 0; !rc && !m && i < DP_MAX_MODELS; i++)
 		if (s->all[i].pub.name[0] && s->all[i].pub.id == wire_model_id(name))
 			return error_set(err, -EEXIST, "the names %s and %s have the same id on the "

@@ -232,13 +232,14 @@ static int check_issue(struct control *ctl, uint32_t subscriber, struct error *e
 
 /* XDP map, then table. Undone when the table refuses. */
 static int place(struct control *ctl, const struct session *e, const uint8_t secret[32],
-	struct error *err)
+	bool provisional, struct error *err)
 {
 	struct sessions *s = ctl->sessions;
 	struct xdp_session x = {.source = e->source, .subscriber = e->subscriber};
 	struct session_slot fill = {.key_id = e->key_id, .subscriber = e->subscriber,
 		.source = e->source, .expires_ns = e->expires_ns, .issued_ns = clock_now_ns(),
-		.session_id = e->session_id};
+		.session_id = e->session_id, .flags = provisional ? SESSION_PROVISIONAL : 0,
+		.challenge = random64()};
 	int rc = limits_table_session_add(ctl, e->key_id, &x);
 
 	if (rc)
@@ -272,7 +273,7 @@ static int command_issue(struct control *ctl, uint32_t index, const uint8_t secr
 	return error_set(err, -EAGAIN, "the dataplane takes no commands now");
 }
 
-int sessions_issue(struct control *ctl, uint32_t subscriber, const struct ip_addr *source,
+int sessions_issue(struct control *ctl, uint32_t subscriber, const struct ip_addr *source, bool provisional,
 	session_done_fn done, void *arg, struct error *err)
 {
 	struct sessions *s = ctl->sessions;
@@ -291,7 +292,7 @@ int sessions_issue(struct control *ctl, uint32_t subscriber, const struct ip_add
 		return error_set(err, -ENOSPC, "all %u sessions are in use", s->capacity);
 	e.expires_ns = clock_now_ns() + ttl_ns;
 	index = e.key_id & (s->capacity - 1);
-	rc = place(ctl, &e, secret, err);
+	rc = place(ctl, &e, secret, provisional, err);
 	if (!rc) {
 		s->all[index] = e;
 		set_holding(s, &s->all[index], HOLDING_ISSUING);

@@ -29,9 +29,10 @@ typedef void (*session_done_fn)(int rc, const struct session_grant *grant, const
 int sessions_init(struct control *ctl, struct error *err);
 void sessions_uninit(struct control *ctl);
 
-/* Issue a session for `subscriber` bound to `source`. 0 = `done` will be called; else -errno and it will
+/* Issue a session for `subscriber` bound to `source`, which the client has still to prove when
+ * `provisional` (abi/wire.h, path challenge). 0 = `done` will be called; else -errno and it will
  * not: -EAGAIN dataplane unavailable, -EDQUOT too many sessions, -ENOSPC table full, -EPERM licence. */
-int sessions_issue(struct control *ctl, uint32_t subscriber, const struct ip_addr *source,
+int sessions_issue(struct control *ctl, uint32_t subscriber, const struct ip_addr *source, bool provisional,
 	session_done_fn done, void *arg, struct error *err);
 /* Extend by the configured time. 0 with *expires_in_s, or -ENOENT (also for another subscriber's). */
 int sessions_renew(struct control *ctl, uint32_t subscriber, uint64_t session_id,

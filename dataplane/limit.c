@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "path.h"
 #include "stages.h"
 
 enum {
@@ -179,6 +180,10 @@ static bool reply_place(struct worker *w, uint32_t i, uint32_t bytes)
 {
 	struct request *r = &w->burst.requests[i];
 
+	if (mr_unlikely(!path_allows(w, i, bytes))) {
+		worker_answer(w, i, WIRE_BAD_REQUEST, WIRE_REASON_UNPROVEN, 0);
+		return false;
+	}
 	w->burst.reply_bytes[i] = (uint16_t)bytes;
 	if (mr_likely(bytes <= WIRE_SEGMENT_ROW_BYTES))
 		return true;
@@ -367,6 +372,13 @@ static void limit_packet(struct worker *w, uint32_t i)
 	}
 	if (mr_unlikely(q.segment_count > 1) && r->cell && w->segments.n) {
 		limit_segment(w, i, &q);
+		return;
+	}
+	if (mr_unlikely(q.model_id == WIRE_PATH_MODEL) && r->cell) {
+		if (admit(w, r, 1, &retry))
+			path_answer(w, i, &q, row_bytes(&w->burst.packets[i]));
+		else
+			refuse(w, i, retry);
 		return;
 	}
 	status = triage(w, i, &q);

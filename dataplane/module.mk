@@ -3,7 +3,7 @@
 
 # Everything a worker needs, without DPDK: linked by the program, the pipeline tests and benches.
 WORKER_SRCS := $(addprefix dataplane/,parse.c neighbour.c replay.c sessions.c ratchet.c handover.c limits_view.c \
-	model_slot.c cost.c admission.c gateway.c wide.c segments.c text_hash.c reply_store.c worker.c rx.c classify.c \
+	model_slot.c cost.c admission.c gateway.c wide.c segments.c text_hash.c reply_store.c path.c worker.c rx.c classify.c \
 	auth.c limit.c batch.c infer.c reply.c tx.c)
 WORKER_LIBS = $(RUN_LIBS) $(BASE_LIBS) -lbpf
 
@@ -20,7 +20,9 @@ test_admission_SRCS = tests/pipeline/test_admission.c $(RIG_SRCS)
 test_admission_LIBS = -lcmocka $(WORKER_LIBS)
 test_neighbours_SRCS = tests/pipeline/test_neighbours.c $(RIG_SRCS)
 test_neighbours_LIBS = -lcmocka $(WORKER_LIBS)
-TESTS += test_ratchet
+TESTS += test_path test_ratchet
+test_path_SRCS = tests/pipeline/test_path.c tests/pipeline/rig_wide.c $(RIG_SRCS)
+test_path_LIBS = -lcmocka $(WORKER_LIBS)
 test_ratchet_SRCS = tests/pipeline/test_ratchet.c dataplane/client/channel.c $(RIG_SRCS)
 test_ratchet_LIBS = -lcmocka $(WORKER_LIBS)
 test_gateway_SRCS = tests/pipeline/test_gateway.c $(RIG_SRCS)

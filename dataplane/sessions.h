@@ -39,7 +39,7 @@ struct session_cell {
 	struct ip_addr source;
 	uint64_t fresh_until_ns; /* atomic: end of the session or of its current epoch; 0 = spent */
 	uint64_t failed_tat_ns;  /* workers: GCRA over failed opens */
-	uint64_t unproven;       /* 1 + reply bytes allowed until the address is proven; 0 = it is */
+	uint64_t unproven;       /* atomic: 1 = the address is not proven yet (path.h) */
 	uint8_t lane_owner[WIRE_MAX_LANES]; /* atomic: worker + 1; 0 = no authentic packet yet */
 	/* line 1: where an epoch or the session itself changes */
 	uint64_t expires_ns; /* atomic: a renewal moves it */

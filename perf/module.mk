@@ -1,7 +1,7 @@
 # millrace-bench, micro benchmarks and measuring peers.
 DPDK_CFLAGS := $(subst -I/,-isystem /,$(shell pkg-config --cflags libdpdk 2>/dev/null))
 
-BENCH_SRCS := $(addprefix perf/loadgen/,arrivals.c flood.c main.c npy.c options.c report.c run.c sessions.c \
+BENCH_SRCS := $(addprefix perf/loadgen/,arrivals.c flood.c main.c npy.c options.c prove.c report.c run.c sessions.c \
 	transport_dpdk.c transport_udp.c workload.c)
 CFLAGS_perf/loadgen/transport_dpdk.c := $(DPDK_CFLAGS)
 

@@ -136,7 +136,16 @@ enum wire_reason {
 	WIRE_REASON_REPLY_SIZE = 6, /* the reply would not fit WIRE_MAX_SEGMENTS datagrams */
 	WIRE_REASON_NOT_FINITE = 7, /* an f32 input row holds NaN or Inf and the model refuses them */
 	WIRE_REASON_OTHER_TEXT = 8, /* the request id was used before, with another plaintext */
+	WIRE_REASON_UNPROVEN = 9,   /* the reply is too large for an address that is not proven yet */
 };
+
+/* Path challenge: a session whose data address is not that of its TLS connection is provisional; its
+ * results may be WIRE_UNPROVEN_FACTOR times as large as the datagram that asked for them, no larger,
+ * until the client has shown that it receives there. It sends a request to model id 0 (no model's) with
+ * one row of 8 bytes, dtype U8. The answer is a RESULT with one such row, the session's challenge, and
+ * detail 1 if the request's row was that challenge: the address is proven from then on. A lost answer
+ * is asked for again. Such a request costs one unit, like any datagram. */
+enum { WIRE_PATH_MODEL = 0, WIRE_PATH_BYTES = 8, WIRE_UNPROVEN_FACTOR = 3 };
 
 struct wire_reply {
 	le64 request_id;
@@ -177,7 +186,8 @@ MR_ALWAYS_INLINE void wire_nonce(uint8_t out[WIRE_IV_BYTES], const uint8_t iv[WI
 	__builtin_memcpy(out + 4, &tail, 8);
 }
 
-/* Model id of a name: 32-bit FNV-1a. Stable per name; control refuses a name whose id collides. */
+/* Model id of a name: 32-bit FNV-1a. Stable per name; control refuses a name whose id collides, or is
+ * WIRE_PATH_MODEL. */
 static inline uint32_t wire_model_id(const char *name)
 {
 	uint32_t h = 2166136261u;

@@ -16,6 +16,7 @@
 #include "client/channel.h"
 #include "client/enrol.h"
 #include "client/pending.h"
+#include "client/prove.h"
 
 enum {
 	POLL_MAX = 64,
@@ -25,6 +26,7 @@ enum {
 	MAX_ATTEMPTS = 16,
 	DEFAULT_IN_FLIGHT = 1024,
 	MAX_IN_FLIGHT = 65536,
+	PROVE_MS = 3000, /* to show that we receive at our data address */
 	RENEW_AGAIN_S = 5, /* after a failed renewal */
 	SOCKET_BUFFER_BYTES = 4 << 20,
 };
@@ -185,6 +187,10 @@ static int open_client(struct mr_client *c, const struct mr_options *o, struct e
 	rc = channel_init(&c->channel, &c->aead, c->session.secret, c->session.key_id, 0,
 		CHANNEL_CLIENT);
 	explicit_bzero(c->session.secret, sizeof(c->session.secret));
+	if (!rc && c->session.provisional)
+		rc = prove_address(&c->channel, c->fd, PROVE_MS, err);
+	if (rc)
+		return rc == -ENOMEM ? error_set(err, rc, "out of memory") : rc;
 	if (getrandom(&first_id, sizeof(first_id), 0) != sizeof(first_id))
 		return error_set(err, -EIO, "getrandom: %s", strerror(errno));
 	rc = rc ? rc : pending_init(&c->pending, c->in_flight, first_id >> 1 | 1);

@@ -1,5 +1,5 @@
 # libmillrace and its tests. CLIENT_SRCS are also linked by perf/ and by tests that speak the protocol.
-CLIENT_SRCS := $(addprefix dataplane/client/,channel.c session_json.c https.c enrol.c pending.c client.c)
+CLIENT_SRCS := $(addprefix dataplane/client/,channel.c session_json.c https.c enrol.c pending.c prove.c client.c)
 CLIENT_BASE_SRCS := $(addprefix dataplane/base/,clock.c error.c hkdf.c) $(AEAD_SRCS)
 CLIENT_LIBS := -lssl -ljansson $(BASE_LIBS)
 

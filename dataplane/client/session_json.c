@@ -230,6 +230,7 @@ static int parse_session(struct session_info *out, const json_t *o, struct error
 	rc = rc ? rc : get_real(plan, "burst", &out->burst, err);
 	rc = rc ? rc : parse_models(out, json_object_get(o, "models"), err);
 	out->port = (uint16_t)port;
+	out->provisional = json_is_true(json_object_get(o, "provisional"));
 	if (!rc && !*out->address && !*out->address6)
 		rc = error_set(err, -EPROTO, "session: neither \"address\" nor \"address6\" is given");
 	return rc;

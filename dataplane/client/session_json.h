@@ -26,6 +26,7 @@ struct session_info {
 	char address6[SESSION_JSON_ADDRESS_BYTES]; /* IPv6, "" = none; one of the two is there */
 	uint16_t port;
 	char source[SESSION_JSON_ADDRESS_BYTES]; /* the address our datagrams must come from */
+	bool provisional; /* the server waits for a proof that we receive at `source` (abi/wire.h) */
 	uint32_t expires_in_s;
 	char plan[64];
 	double rate; /* limiter units a second */

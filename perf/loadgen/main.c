@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "perf/loadgen/prove.h"
 #include "perf/loadgen/report.h"
 
 static volatile sig_atomic_t stop;
@@ -62,7 +63,8 @@ static int measure(struct run_report *report, const struct options *o, struct wo
 	if (!rc) {
 		rc = open_transport(&t, o, &sessions, err);
 		if (!rc) {
-			rc = o->flood != FLOOD_NONE ? flood_open(&flood, o, &sessions, t, err) : 0;
+			rc = prove_sessions(&sessions, t, err);
+			rc = rc || o->flood == FLOOD_NONE ? rc : flood_open(&flood, o, &sessions, t, err);
 			rc = rc ? rc : bench_run(report, o, &sessions, w, t, flood, &stop, err);
 			flood_close(flood);
 			t->ops->close(t);

@@ -79,6 +79,7 @@ static int enrol_all(struct bench_sessions *s, const struct options *o, const ch
 			break;
 		}
 		memcpy(s->list[i].id, info->session_id, sizeof(info->session_id));
+		s->list[i].provisional = info->provisional;
 		rc = add(s, info->secret, info->key_id);
 		if (!rc && !i)
 			rc = take_model(s, info, o->model, err);

@@ -10,6 +10,7 @@
 struct bench_session {
 	struct channel channel;
 	char id[SESSION_JSON_ID_BYTES]; /* "" = fixed */
+	bool provisional;               /* our data address is still to be proven: prove.h */
 };
 
 struct bench_sessions {

@@ -177,7 +177,7 @@ static void issued(evutil_socket_t fd, short what, void *arg)
 	free(is);
 }
 
-int sessions_issue(struct control *ctl, uint32_t subscriber, const struct ip_addr *source,
+int sessions_issue(struct control *ctl, uint32_t subscriber, const struct ip_addr *source, bool provisional,
 	session_done_fn done, void *arg, struct error *err)
 {
 	struct timeval tv = {0, T_FACES_SESSION_DELAY_MS * 1000};
@@ -185,6 +185,7 @@ int sessions_issue(struct control *ctl, uint32_t subscriber, const struct ip_add
 
 	if (n_sessions >= MAX - 1)
 		return error_set(err, -EDQUOT, "too many sessions");
+	(void)provisional;
 	is = calloc(1, sizeof(*is));
 	is->grant.info = (struct session_info){.session_id = next_session++, .key_id = 2871234,
 		.subscriber = subscriber, .source = *source, .expires_in_s = 3600};

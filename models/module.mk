@@ -37,8 +37,8 @@ CFLAGS_models/run/conv_avx512.c := $(AVX512)
 CFLAGS_models/run/vectors_avx512.c := $(AVX512)
 
 PROGRAMS += millrace-model
-TOOL_SRCS := $(addprefix models/tool/,bench.c compile.c file.c inspect.c main.c npy.c run.c \
-	sign.c test.c)
+TOOL_SRCS := $(addprefix models/tool/,bench.c bench_ops.c compile.c file.c inspect.c main.c npy.c peak.c \
+	run.c sign.c test.c)
 millrace-model_SRCS = $(TOOL_SRCS) $(COMPILE_SRCS) $(RUN_SRCS) $(BASE_SRCS)
 millrace-model_LIBS = $(COMPILE_LIBS) $(RUN_LIBS) $(BASE_LIBS)
 
@@ -83,5 +83,5 @@ TEST_SCRIPTS += tests/models/test_onnx.sh tests/models/test_zoo.sh tests/models/
 	tests/models/test_sequence.sh
 
 MICRO += bench_gemm
-bench_gemm_SRCS = perf/micro/bench_gemm.c $(RUN_SRCS) $(BASE_SRCS)
+bench_gemm_SRCS = perf/micro/bench_gemm.c models/tool/peak.c $(RUN_SRCS) $(BASE_SRCS)
 bench_gemm_LIBS = $(RUN_LIBS) $(BASE_LIBS)

@@ -14,6 +14,8 @@
 
 enum {
 	PANEL = MODEL_FILE_PANEL,
+	SHORT_RUN = 16, /* segments below are listed float by float: a short loop's end is a wrong
+			   guess */
 	BLOCK_PIXELS = 384,         /* a multiple of every tile's pixels */
 	BLOCK_FLOATS = 24 * 1024,   /* of input and output a block may touch: they stay in L2 */
 	SCRATCH_FLOATS = 32 * 1024, /* padded images at a time, unless one alone is larger */
@@ -24,6 +26,8 @@ struct conv_plan {
 	struct window w;
 	size_t padded[SPATIAL]; /* what the windows reach of an image, padding included */
 	size_t channels, filters, groups;
+	/* Segments of a window (conv.h): per line of the kernel `positions` x `listed`. */
+	size_t positions, listed, segments, run;
 	size_t image_floats; /* of an image as the kernels read it */
 	size_t batch;        /* images padded at a time; 0: no padding, read in place */
 };
@@ -106,6 +110,28 @@ static int check_attributes(const struct tensor_op *op, uint32_t *kernel, struct
 	return 0;
 }
 
+/* A whole line of the kernel where its floats are neighbours, else one position; float by float
+ * when that is short. A depthwise segment is a position of all channels. */
+static void plan_segments(struct conv_plan *p, bool depthwise)
+{
+	const bool whole = p->groups == 1 && p->w.dilation[2] == 1;
+
+	p->positions = whole ? 1 : p->w.kernel[2];
+	p->run = p->channels / p->groups * (whole ? p->w.kernel[2] : 1);
+	p->listed = 1;
+	if (p->run < SHORT_RUN && !depthwise) {
+		p->listed = p->run;
+		p->run = 1;
+	}
+	p->segments = p->w.kernel[0] * p->w.kernel[1] * p->positions * p->listed;
+}
+
+static uint64_t segments_bytes(const struct conv_plan *p)
+{
+	return (p->segments * sizeof(size_t) + MODEL_FILE_ALIGN - 1) / MODEL_FILE_ALIGN *
+	       MODEL_FILE_ALIGN;
+}
+
 static void conv_plan(struct conv_plan *p, const struct tensor_op *op)
 {
 	const uint32_t kernel[SPATIAL] = {
@@ -128,6 +154,7 @@ static void conv_plan(struct conv_plan *p, const struct tensor_op *op)
 	for (uint32_t d = 0; d < SPATIAL; d++)
 		if (__builtin_mul_overflow(p->image_floats, p->padded[d], &p->image_floats))
 			p->image_floats = SIZE_MAX;
+	plan_segments(p, is_depthwise(op));
 	p->batch = 0;
 	if (padding)
 		p->batch = p->image_floats < SCRATCH_FLOATS ? SCRATCH_FLOATS / p->image_floats : 1;
@@ -152,7 +179,7 @@ int conv_last_infer(struct tensor_op *op, struct error *err)
 	conv_plan(&p, op);
 	if (p.image_floats >> 30)
 		return tensor_refuse(op, err, "a padded image has more than 2^30 elements");
-	op->scratch_bytes = p.batch * p.image_floats * sizeof(float);
+	op->scratch_bytes = segments_bytes(&p) + p.batch * p.image_floats * sizeof(float);
 	return 0;
 }
 
@@ -209,25 +236,19 @@ static void window_offsets(const struct conv_plan *p, size_t *at, size_t pixel, 
 	}
 }
 
-/* Segments of a window: a whole line of the kernel where its floats are neighbours. */
-static struct window_shape window_segments(const struct conv_plan *p, bool depthwise)
+static void list_segments(const struct conv_plan *p, size_t *segment)
 {
 	const struct window *w = &p->w;
-	struct window_shape s = {.run = p->channels / p->groups};
+	const size_t line = p->padded[2] * p->channels, step = (size_t)w->dilation[2] * p->channels;
 
-	if (depthwise)
-		s.run = p->channels;
-	for (uint32_t d = 0; d < SPATIAL; d++) {
-		s.count[d] = w->kernel[d];
-		s.step[d] = (size_t)w->dilation[d] * p->channels;
-	}
-	s.step[1] *= p->padded[2];
-	s.step[0] *= p->padded[2] * p->padded[1];
-	if (p->groups == 1 && w->dilation[2] == 1) {
-		s.run *= w->kernel[2];
-		s.count[2] = 1;
-	}
-	return s;
+	for (size_t z = 0; z < w->kernel[0]; z++)
+		for (size_t y = 0; y < w->kernel[1]; y++)
+			for (size_t x = 0; x < p->positions; x++)
+				for (size_t f = 0; f < p->listed; f++)
+					*segment++ = (z * (size_t)w->dilation[0] * p->padded[1] +
+							     y * (size_t)w->dilation[1]) *
+							     line +
+						     x * step + f;
 }
 
 static size_t block_pixels(const struct conv_plan *p)
@@ -279,13 +300,15 @@ static void run_images(const struct tensor_op *op, const struct tensor_args *a,
 {
 	const size_t total = images * p->w.out_elements, step = block_pixels(p);
 	const bool clamps = clamp_of(op, &b);
-	size_t at[BLOCK_PIXELS];
+	size_t at[BLOCK_PIXELS] __attribute__((uninitialized));
 
 	b.at = at;
 	b.y_step = p->filters;
 	b.w = a->in[1];
 	b.bias = a->in[2];
-	b.window = window_segments(p, is_depthwise(op));
+	b.segment = a->scratch;
+	b.segments = p->segments;
+	b.run = p->run;
 	for (size_t pixel = 0; pixel < total; pixel += b.pixels) {
 		b.pixels = total - pixel < step ? total - pixel : step;
 		window_offsets(p, at, pixel, b.pixels);
@@ -305,7 +328,7 @@ static void run_padded(const struct tensor_op *op, const struct tensor_args *a,
 	const size_t in = p->w.in_elements * p->channels, out = p->w.out_elements * p->filters;
 	const size_t batch = images < p->batch ? images : p->batch;
 	const float *from = b.x;
-	float *padded = a->scratch;
+	float *padded = (float *)((uint8_t *)a->scratch + segments_bytes(p));
 
 	b.x = padded;
 	memset(padded, 0, batch * p->image_floats * sizeof(float));
@@ -327,6 +350,7 @@ static void run_together(const struct tensor_op *op, const struct tensor_args *a
 	size_t images = rows * op->in[0].dims[0];
 
 	conv_plan(&p, op);
+	list_segments(&p, a->scratch);
 	if (p.batch)
 		run_padded(op, a, &p, b, images);
 	else

@@ -225,6 +225,13 @@ static void advance(struct run *r, uint32_t slice)
 	r->next++;
 }
 
+void run_part(struct run *r, uint32_t part)
+{
+	r->next = part;
+	r->row = 0;
+	advance(r, r->n);
+}
+
 int run_step(struct run *r, uint64_t deadline_tsc)
 {
 	const uint32_t last = r->m->program.n_ops + 1;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * millrace-model bench: time per batch on one core, median of repetitions.
+ * millrace-model bench: time per batch on one core, median of repetitions; then per operator.
  */
 #include <cblas.h>
 #include <errno.h>
@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "models/run/model_private.h"
+#include "models/tool/bench_ops.h"
 #include "models/tool/tool.h"
 
 enum { MAX_BATCHES = 16, REPETITIONS = 9 };
@@ -20,6 +20,7 @@ struct arguments {
 	int n_batches;
 	double seconds;
 	enum model_backend backend;
+	bool ops;
 };
 
 static bool parse_batches(char *text, struct arguments *a)
@@ -36,13 +37,15 @@ static int parse(int argc, char **argv, struct arguments *a)
 {
 	static const struct option options[] = {{"batch", required_argument, NULL, 'n'},
 		{"backend", required_argument, NULL, 'b'},
-		{"seconds", required_argument, NULL, 's'}, {NULL, 0, NULL, 0}};
+		{"seconds", required_argument, NULL, 's'}, {"ops", no_argument, NULL, 'o'},
+		{NULL, 0, NULL, 0}};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		bool ok = (c == 'n' && parse_batches(optarg, a)) ||
-			  (c == 'b' && tool_backend(optarg, &a->backend));
+			  (c == 'b' && tool_backend(optarg, &a->backend)) || c == 'o';
 
+		a->ops |= c == 'o';
 		if (c == 's') {
 			char *end;
 
@@ -56,33 +59,6 @@ static int parse(int argc, char **argv, struct arguments *a)
 		return tool_usage("bench takes one model");
 	a->model = argv[optind];
 	return TOOL_OK;
-}
-
-/* Multiplications and additions of products and convolutions. */
-static double tensor_flops(const struct tensor_op *t)
-{
-	double out = (double)tensor_elements(&t->out[0]);
-
-	if (t->function == MODEL_FN_MATMUL)
-		return 2 * out * t->in[0].dims[t->in[0].rank - 1];
-	if (t->function == MODEL_FN_CONV)
-		return 2 * out * (double)tensor_span(&t->in[1], 1, t->in[1].rank);
-	return 0;
-}
-
-static double row_flops(const struct model *m)
-{
-	double flops = 0;
-
-	for (uint32_t i = 0; i < m->program.n_ops; i++) {
-		const struct model_op *op = &m->steps[i].op;
-
-		if (op->kind == MODEL_OP_DENSE)
-			flops += 2.0 * op->m * op->k * op->n;
-		if (op->kind == MODEL_OP_TENSOR)
-			flops += tensor_flops(&m->steps[i].tensor->op);
-	}
-	return flops;
 }
 
 static double run_ns(
@@ -130,7 +106,19 @@ static void fill_inputs(float *x, size_t n)
 	}
 }
 
-static int bench_batch(const struct model *m, uint32_t n, double seconds, struct error *err)
+static void bench_print(
+	const struct bench_batch *b, const struct arguments *a, struct bench_peak *peak)
+{
+	double ns = median_ns(b->r, b->n, b->rows, b->outs, a->seconds);
+
+	printf("%6u %12.3f %14.0f %10.1f %7.1f\n", b->n, ns / 1e3, b->n / ns * 1e9,
+		bench_row_flops(b->m) * b->n / ns, 100 * bench_bound_ns(b->m, b->n, peak) / ns);
+	if (a->ops)
+		bench_ops(b, a->seconds, peak);
+}
+
+static int bench_batch(const struct model *m, uint32_t n, const struct arguments *a,
+	struct bench_peak *peak, struct error *err)
 {
 	const struct model_file_header *h = model_header(m);
 	size_t bytes = (run_bytes(m, n) + 63) / 64 * 64;
@@ -144,16 +132,14 @@ static int bench_batch(const struct model *m, uint32_t n, double seconds, struct
 			 : error_set(err, -ENOMEM, "no memory for %u rows", n);
 
 	if (!rc) {
-		double ns;
+		struct bench_batch b = {m, run_init(memory, m, n), n, rows, outs};
 
 		fill_inputs((float *)in, (size_t)n * h->row_in_bytes / sizeof(float));
 		for (uint32_t i = 0; i < n; i++) {
 			rows[i] = in + (size_t)i * h->row_in_bytes;
 			outs[i] = out + (size_t)i * h->row_out_bytes;
 		}
-		ns = median_ns(run_init(memory, m, n), n, rows, outs, seconds);
-		printf("%6u %12.3f %14.0f %10.1f\n", n, ns / 1e3, n / ns * 1e9,
-			row_flops(m) * n / ns);
+		bench_print(&b, a, peak);
 	}
 	free(memory);
 	free(in);
@@ -166,6 +152,7 @@ static int bench_batch(const struct model *m, uint32_t n, double seconds, struct
 int cmd_bench(int argc, char **argv)
 {
 	struct arguments a = {.batches = {1, 8, 32, 128}, .n_batches = 4, .seconds = 0.3};
+	struct bench_peak peak;
 	struct tool_model t;
 	struct error err;
 	int rc = parse(argc, argv, &a);
@@ -174,11 +161,13 @@ int cmd_bench(int argc, char **argv)
 		return rc;
 	if (tool_model_open(&t, a.model, a.backend, &err))
 		return tool_refuse(&err);
-	printf("model %s, kernels %s, openblas core %s\n", a.model, model_backend_name(t.model),
-		openblas_get_corename());
-	printf("%6s %12s %14s %10s\n", "batch", "us", "rows/s", "GFLOP/s");
+	rc = bench_peak_init(&peak, &err);
+	printf("model %s, kernels %s, openblas core %s, peak %.1f GFLOP/s\n", a.model,
+		model_backend_name(t.model), openblas_get_corename(), peak.gflops);
+	printf("%6s %12s %14s %10s %7s\n", "batch", "us", "rows/s", "GFLOP/s", "% bound");
 	for (int i = 0; !rc && i < a.n_batches; i++)
-		rc = bench_batch(t.model, (uint32_t)a.batches[i], a.seconds, &err);
+		rc = bench_batch(t.model, (uint32_t)a.batches[i], &a, &peak, &err);
+	bench_peak_free(&peak);
 	tool_model_close(&t);
 	return rc ? tool_refuse(&err) : TOOL_OK;
 }

@@ -81,6 +81,7 @@ static const struct tile_table tiles = {
 			[4] = {NULL, tile_1x4, tile_2x4, tile_3x4},
 		},
 	.most = {[1] = 8, [2] = 6, [4] = 3},
+	.wide = 2,
 };
 
 static void dense(const struct conv_block *b)

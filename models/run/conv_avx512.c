@@ -84,6 +84,7 @@ static const struct tile_table tiles = {
 			[4] = {NULL, tile_1x4, tile_2x4, tile_3x4},
 		},
 	.most = {[1] = 12, [2] = 12, [3] = 8, [4] = 3},
+	.wide = 3,
 };
 
 static void dense(const struct conv_block *b)

@@ -112,21 +112,20 @@ INLINE void tile(const struct conv_block *b, size_t pixel, size_t first, const i
 		tile(b, pixel, first, R, V);                                                       \
 	}
 
-/* tiles[V] is the widest family of V vectors, most[V] its pixels. */
 struct tile_table {
-	tile_fn *tile[MAX_VECTORS + 1][MAX_ROWS + 1];
-	size_t most[MAX_VECTORS + 1];
+	tile_fn *tile[MAX_VECTORS + 1][MAX_ROWS + 1]; /* [V][R] */
+	size_t most[MAX_VECTORS + 1];                 /* [V]: the largest R */
+	size_t wide;                                  /* V for many pixels */
 };
 
-/* Few pixels: more vectors a tile, or the few accumulators could not hide the latency. */
+/* Few pixels: more vectors a tile, or the few accumulators could not hide the latency. The first
+ * vector of a tile begins a panel. */
 static size_t vectors_of_tile(const struct tile_table *t, size_t pixels, size_t left)
 {
 	size_t n = left < MAX_VECTORS ? left : MAX_VECTORS;
 
-	while (n > 1 && pixels > t->most[n])
-		n--;
-	if (n == 3 && left == 4)
-		n = 2;
+	if (n > t->wide && pixels > t->most[n])
+		n = t->wide == 3 && left == 4 ? 2 : t->wide;
 	return n > PER_PANEL ? n / PER_PANEL * PER_PANEL : n;
 }
 

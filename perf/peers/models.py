@@ -28,6 +28,43 @@ def lenet():
         nn.Flatten(), nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10))
 
 
+def conv(channels, filters, kernel=3, stride=1, groups=1, activation=nn.ReLU6):
+    """Convolution, batch normalisation with made-up statistics, activation."""
+    norm = nn.BatchNorm2d(filters)
+    nn.init.uniform_(norm.running_var, 0.5, 1.5)
+    layers = [nn.Conv2d(channels, filters, kernel, stride, kernel // 2, groups=groups, bias=False), norm]
+    return nn.Sequential(*layers, *([activation()] if activation else []))
+
+
+def mobilenet():
+    """MobileNet's plan at 3 x 64 x 64: a first layer, eight depthwise-separable blocks, global pooling."""
+    plan = [(16, 32, 1), (32, 64, 2), (64, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2), (256, 256, 1),
+            (256, 256, 1)]
+    layers = [conv(3, 16, stride=2)]
+    for channels, filters, stride in plan:
+        layers += [conv(channels, channels, stride=stride, groups=channels), conv(channels, filters, 1)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(256, 10))
+
+
+class Residual(nn.Module):
+    def __init__(self, channels, filters, stride):
+        super().__init__()
+        self.body = nn.Sequential(conv(channels, filters, 3, stride, activation=nn.ReLU),
+                                  conv(filters, filters, 3, activation=None))
+        self.skip = nn.Identity() if channels == filters else conv(channels, filters, 1, stride, activation=None)
+
+    def forward(self, x):
+        return torch.relu(self.body(x) + self.skip(x))
+
+
+def resnet():
+    """ResNet's plan for 3 x 32 x 32 (He et al., CIFAR), six residual blocks."""
+    blocks = [Residual(16, 16, 1), Residual(16, 16, 1), Residual(16, 32, 2), Residual(32, 32, 1),
+              Residual(32, 64, 2), Residual(64, 64, 1)]
+    return nn.Sequential(conv(3, 16, activation=nn.ReLU), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                         nn.Linear(64, 10))
+
+
 class Layer(nn.Module):
     """A pre-norm transformer encoder layer whose batch dimension stays the first everywhere."""
 
@@ -63,6 +100,8 @@ MODELS = {
     "mnist": (lambda: mlp(784, 512, 256, 10), (784,)),
     "mlp1024": (lambda: mlp(1024, 1024, 1024, 1024), (1024,)),
     "lenet": (lenet, (1, 28, 28)),
+    "mobilenet": (mobilenet, (3, 64, 64)),
+    "resnet": (resnet, (3, 32, 32)),
     "encoder": (Encoder, (16, 128)),
 }
 

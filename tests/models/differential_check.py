@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from onnx import TensorProto, helper, numpy_helper
 
+import differential_conv
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TOOL = os.path.join(ROOT, os.environ.get("BUILD", "build"), "bin", "millrace-model")
 ROUNDS = int(os.environ.get("ROUNDS", "12"))
@@ -41,7 +43,7 @@ def compiled(folder, nodes, inputs, constants=(), batched=False):
         [helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, dims(t)) for i, t in enumerate(inputs)],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], list(constants))
     path = os.path.join(folder, "model.onnx")
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)]), path)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)]), path)
     out = os.path.join(folder, "model.mrm")
     done = subprocess.run([TOOL, "compile", path, "-o", out], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -107,6 +109,11 @@ def convolution(folder):
     check(folder, [helper.make_node("Conv", ["x0", "w", "b"], ["y"], strides=stride, pads=pad * 2,
                                     dilations=dilation, group=groups)], [x],
           fn(x, w, b, stride, pad, dilation, groups), [constant("w", w), constant("b", b)], True, 1e-4)
+
+
+def convolution_network(folder):
+    nodes, x, want, constants = differential_conv.network(rng, constant)
+    check(folder, nodes, [x], want, constants, True, 3e-4)
 
 
 def transposed_convolution(folder):
@@ -189,8 +196,8 @@ def lstm(folder):
           [constant("w", w), constant("r", r), constant("b", torch.cat([bi, bh], 1))], limit=1e-4)
 
 
-FAMILIES = (binary, unary, reduction, matmul, convolution, transposed_convolution, pooling, normalisation,
-            convolution_then_normalisation, movement, lstm)
+FAMILIES = (binary, unary, reduction, matmul, convolution, convolution_network, transposed_convolution, pooling,
+            normalisation, convolution_then_normalisation, movement, lstm)
 
 
 def main():

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 CORPUS = os.path.join(ROOT, "tests", "fuzz", "corpus")
 TOOL = os.path.join(ROOT, "build", "bin", "millrace-model")
+CONV_HEAD_BYTES = 12288  # as HEAD_BYTES, with three general operators
 HEAD_BYTES = 5632  # header page and program of a small artifact; the harness adds zero weights
 WEIGHTS = 8192  # where they begin in a small artifact: trees are nothing without theirs
 
@@ -43,6 +44,11 @@ def models():
     yield ("reshape", 13, [node("Dropout", ["x"], ["d"]), node("Reshape", ["d", "s"], ["r"]),
                            node("MatMul", ["r", "w"], ["m"]), node("Flatten", ["m"], ["y"])],
            [tensor("x", "n", 6)], [constant("s", shape), constant("w", ones)])
+    yield ("conv", 13, [node("Conv", ["x", "w", "c"], ["a"], pads=[1, 1, 1, 1]), node("Relu", ["a"], ["r"]),
+                        node("Conv", ["r", "d"], ["e"], group=2), node("Add", ["e", "r"], ["s"]),
+                        node("MaxPool", ["s"], ["y"], kernel_shape=[2, 2])], [tensor("x", "n", 1, 4, 4)],
+           [constant("w", np.ones((2, 1, 3, 3), np.float32)), constant("c", np.ones(2, np.float32)),
+            constant("d", np.ones((2, 1, 1, 1), np.float32))])
     yield ("constant", 13, [node("Constant", [], ["k"], value_floats=[1.0, 2.0, 3.0]),
                             node("Mul", ["x", "k"], ["m"]), node("Identity", ["m"], ["y"])],
            [tensor("x", "n", 3)], [])
@@ -99,7 +105,8 @@ def main():
         artifact = os.path.join(folders["fuzz_artifact"], name + ".mrm")
         subprocess.run([TOOL, "compile", path, "-o", artifact, "--max-rows", "8"], check=True)
         told = json.loads(subprocess.run([TOOL, "inspect", "--json", artifact], check=True, capture_output=True).stdout)
-        os.truncate(artifact, WEIGHTS + told["weights_bytes"] if name.startswith("trees") else HEAD_BYTES)
+        heads = {"trees": WEIGHTS + told["weights_bytes"], "conv": CONV_HEAD_BYTES}
+        os.truncate(artifact, heads.get(name.split("_")[0], HEAD_BYTES))
 
 
 if __name__ == "__main__":

@@ -70,14 +70,13 @@ flood_address() {
 	[[ $RIG_KIND != af_xdp ]] || ip -n client address replace "$FLOOD_ADDRESS/24" dev data1
 }
 
-# Control and the dataplane's service thread live on the client's core here, because there is no third: they wake
-# a thousand times a second, and go behind the client. The worker has a core to itself.
+# Control lives on the client's core here, because there is no third, and reads statistics twenty times a second: it
+# goes behind the client. The service thread does not: it shares a group with the worker, and would starve.
 flood_housekeeping() {
-	local pid task
-	pid=$(stack_dataplane_pid)
+	local task
 	# A scheduling group of its own, as ours: before build jobs, but not before ksoftirqd, which carries the packets.
-	echo -10 2>/dev/null >"/proc/$pid/autogroup" || true
-	for task in /proc/"$CONTROL_PID"/task/* /proc/"$pid"/task/"$pid"; do
+	echo -10 2>/dev/null >"/proc/$(stack_dataplane_pid)/autogroup" || true
+	for task in /proc/"$CONTROL_PID"/task/*; do
 		renice -n 19 -p "${task##*/}" >/dev/null 2>&1
 	done
 }

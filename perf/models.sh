@@ -18,7 +18,7 @@ BATCHES=1,8,32,128
 TURN_SECONDS=0.3
 CORE=$(($(nproc) > 1 ? 1 : 0))
 ZOO="fraud risk churn ranker digits digits-cnn twotower forest"
-MADE="mlp256 mnist mlp1024 lenet mobilenet resnet encoder"
+MADE="mlp256 mnist mlp1024 lenet mobilenet resnet encoder lstm dlrm"
 
 say() { printf '%s\n' "$*" >&2; }
 

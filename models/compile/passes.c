@@ -249,6 +249,7 @@ int passes_run(struct ir_graph *g, struct error *err)
 	static int (*const passes[])(struct ir_graph *, struct error *) = {
 		pass_drop_dead,
 		pass_fold_into_conv,
+		pass_slice_gathers,
 		pass_fuse_norm,
 		pass_fuse_elementwise,
 		pass_fuse_attention,
@@ -259,6 +260,7 @@ int passes_run(struct ir_graph *g, struct error *err)
 		pass_fuse_bias,
 		pass_simplify,
 		pass_fuse_activation,
+		pass_pack_recurrent,
 		pass_drop_dead,
 	};
 	int rc = 0;

@@ -10,12 +10,16 @@ int passes_run(struct ir_graph *g, struct error *err);
 
 /* The larger ones, in the order they run: */
 
+/* x[:, 3] by a Gather of one known index: a slice. */
+int pass_slice_gathers(struct ir_graph *g, struct error *err);
 /* ReduceMean, Sub, Pow, ReduceMean, Add, Sqrt, Div, and a scale and bias after: one LAYER_NORM. */
 int pass_fuse_norm(struct ir_graph *g, struct error *err);
 /* Chains of one value and numbers that compute a known activation: that activation. */
 int pass_fuse_elementwise(struct ir_graph *g, struct error *err);
 /* softmax(scale Q K^T + mask) V with the moves around it: one ATTENTION. */
 int pass_fuse_attention(struct ir_graph *g, struct error *err);
+/* Constant weights of recurrent layers as the engine multiplies with them. */
+int pass_pack_recurrent(struct ir_graph *g, struct error *err);
 /* Arithmetic with a number: one multiplication and addition; powers 2 and 1/2. */
 int pass_simplify(struct ir_graph *g, struct error *err);
 /* Convolutions, pools and what lies between them work with channels last. -errno. */

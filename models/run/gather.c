@@ -53,21 +53,46 @@ int gather_infer(struct tensor_op *op, struct error *err)
 	return 0;
 }
 
-void gather_run(const struct tensor_op *op, const struct tensor_args *a)
+enum { GATHER_AHEAD = 8 }; /* indices between a prefetch and its use */
+
+/* All indices of one row, or of many rows into the same table: `n` of them lie in a line. */
+static void gather_line(const struct tensor_op *op, const struct tensor_args *a, size_t n)
 {
 	const struct tensor *x = &op->in[0];
 	const uint32_t axis = (uint32_t)op->i[0], size = x->dims[axis];
-	const size_t outer = tensor_span(x, 0, axis), n = tensor_elements(&op->in[1]);
+	const size_t outer = tensor_span(x, 0, axis);
 	const size_t bytes = tensor_span(x, axis + 1, x->rank) * wire_dtype_bytes(x->dtype);
 	uint8_t *to = a->out[0];
 
-	for (size_t o = 0; o < outer; o++)
-		for (size_t k = 0; k < n; k++, to += bytes)
-			memcpy(to,
-				(const uint8_t *)a->in[0] +
-					(o * size + clamp_index(&op->in[1], a->in[1], k, size)) *
-						bytes,
+	for (size_t o = 0; o < outer; o++) {
+		const uint8_t *table = (const uint8_t *)a->in[0] + o * size * bytes;
+
+		for (size_t k = 0; k < n; k++, to += bytes) {
+			if (k + GATHER_AHEAD < n)
+				__builtin_prefetch(table +
+						   clamp_index(&op->in[1], a->in[1],
+							   k + GATHER_AHEAD, size) *
+							   bytes);
+			memcpy(to, table + clamp_index(&op->in[1], a->in[1], k, size) * bytes,
 				bytes);
+		}
+	}
+}
+
+void gather_rows(const struct tensor_op *op, const struct tensor_args *a, size_t rows)
+{
+	const size_t n = tensor_elements(&op->in[1]);
+
+	if (!a->in_stride[0] && a->in_stride[1] &&
+		tensor_span(&op->in[0], 0, (uint32_t)op->i[0]) == 1) {
+		gather_line(op, a, rows * n);
+		return;
+	}
+	for (size_t row = 0; row < rows; row++) {
+		struct tensor_args one = tensor_row(op, a, row);
+
+		gather_line(op, &one, n);
+	}
 }
 
 /* `t` walked beside x: equal ranks, no larger than x except along the axis. */

@@ -75,6 +75,7 @@ struct vectors {
 	void (*binary)(enum vector_binary fn, float *y, struct line a, struct line b, size_t n);
 	/* Softmax over each of `rows` contiguous vectors of n. */
 	void (*softmax)(float *y, const float *x, size_t rows, size_t n);
+	float (*sum)(const float *x, size_t n);
 	void (*layer_norm)(const struct norm *p);
 	void (*product)(const struct product *p); /* c overlaps neither */
 	/* to[c to_stride + r] = from[r from_stride + c]; they do not overlap. */

@@ -66,11 +66,38 @@ static void copy_line(uint8_t *to, const uint8_t *from, int64_t stride, size_t n
 		memcpy(to + i * size, from + (int64_t)i * stride * (int64_t)size, size);
 }
 
-void strided_run(const struct tensor_op *op, const struct tensor_args *a)
+/* The walk's last two dimensions turn a matrix of 4-byte elements. */
+static bool turns(const struct walk *w, size_t size)
+{
+	return size == sizeof(float) && w->rank >= 2 && w->stride[0][w->rank - 2] == 1 &&
+	       w->stride[0][w->rank - 1] > 1;
+}
+
+static void strided_one(const struct tensor_op *op, const struct tensor_args *a, struct walk w)
 {
 	const size_t size = wire_dtype_bytes(op->in[0].dtype);
-	struct walk w = {.rank = op->out[0].rank ? op->out[0].rank : 1, .n = 1};
+	const bool matrices = turns(&w, size);
+	const size_t n = w.dims[w.rank - 1], m = matrices ? w.dims[w.rank - 2] : 1;
+	const int64_t stride = w.stride[0][w.rank - 1];
 	uint8_t *to = a->out[0];
+
+	w.rank -= matrices;
+	w.dims[w.rank - 1] = matrices ? 1 : w.dims[w.rank - 1];
+	do {
+		const uint8_t *from = (const uint8_t *)a->in[0] + w.at[0] * (int64_t)size;
+
+		if (matrices)
+			a->kernels->v->transpose(
+				(float *)to, n, (const float *)from, (size_t)stride, n, m);
+		else
+			copy_line(to, from, stride, n, size);
+		to += m * n * size;
+	} while (walk_next(&w));
+}
+
+void strided_rows(const struct tensor_op *op, const struct tensor_args *a, size_t rows)
+{
+	struct walk w = {.rank = op->out[0].rank ? op->out[0].rank : 1, .n = 1};
 
 	w.dims[0] = 1;
 	w.at[0] = op->i[0];
@@ -79,13 +106,11 @@ void strided_run(const struct tensor_op *op, const struct tensor_args *a)
 		w.stride[0][d] = op->i[10 + d];
 	}
 	walk_merge(&w);
-	do {
-		size_t n = w.dims[w.rank - 1];
+	for (size_t row = 0; row < rows; row++) {
+		struct tensor_args one = tensor_row(op, a, row);
 
-		copy_line(to, (const uint8_t *)a->in[0] + w.at[0] * (int64_t)size,
-			w.stride[0][w.rank - 1], n, size);
-		to += n * size;
-	} while (walk_next(&w));
+		strided_one(op, &one, w);
+	}
 }
 
 /* ---- concat ---- */
@@ -113,20 +138,26 @@ int concat_infer(struct tensor_op *op, struct error *err)
 	return 0;
 }
 
-void concat_run(const struct tensor_op *op, const struct tensor_args *a)
+void concat_rows(const struct tensor_op *op, const struct tensor_args *a, size_t rows)
 {
 	const uint32_t axis = (uint32_t)op->i[0];
 	const size_t outer = tensor_span(&op->out[0], 0, axis);
 	const size_t size = wire_dtype_bytes(op->out[0].dtype);
-	uint8_t *to = a->out[0];
+	const size_t line = tensor_span(&op->out[0], axis, op->out[0].rank) * size;
+	size_t before = 0;
 
-	for (size_t o = 0; o < outer; o++)
-		for (uint32_t k = 0; k < op->n_in; k++) {
-			size_t bytes = tensor_span(&op->in[k], axis, op->in[k].rank) * size;
+	for (uint32_t k = 0; k < op->n_in; k++) {
+		const size_t bytes = tensor_span(&op->in[k], axis, op->in[k].rank) * size;
 
-			memcpy(to, (const uint8_t *)a->in[k] + o * bytes, bytes);
-			to += bytes;
-		}
+		for (size_t row = 0; row < rows; row++)
+			for (size_t o = 0; o < outer; o++)
+				memcpy((uint8_t *)a->out[0] + row * a->out_stride[0] + o * line +
+						before,
+					(const uint8_t *)a->in[k] + row * a->in_stride[k] +
+						o * bytes,
+					bytes);
+		before += bytes;
+	}
 }
 
 /* ---- pad ---- */

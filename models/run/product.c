@@ -69,11 +69,18 @@ static void integer_product(uint32_t dtype, void *y, const void *a, const void *
 		}
 }
 
+/* Few rows, or a right side that stays in L1, are not worth packing. */
+static bool is_small(const size_t mkn[3])
+{
+	return mkn[0] < 8 || mkn[1] * mkn[2] <= 4096;
+}
+
 static void one_product(const struct tensor_op *op, const struct tensor_args *a, const size_t at[3],
 	const size_t mkn[3], bool repack)
 {
+	const float *x = (const float *)a->in[0] + at[0], *w = (const float *)a->in[1] + at[1];
 	struct dense d = {
-		.x = (const float *)a->in[0] + at[0],
+		.x = x,
 		.w = a->scratch,
 		.y = (float *)a->out[0] + at[2],
 		.rows = mkn[0],
@@ -85,20 +92,23 @@ static void one_product(const struct tensor_op *op, const struct tensor_args *a,
 		integer_product(op->out[0].dtype, a->out[0], a->in[0], a->in[1], at, mkn);
 		return;
 	}
+	if (is_small(mkn)) {
+		a->kernels->v->product(&(struct product){.a = x, .b = w, .c = d.y, .m = mkn[0],
+			.k = mkn[1], .n = mkn[2], .a_stride = mkn[1], .b_stride = mkn[2],
+			.c_stride = mkn[2], .alpha = 1});
+		return;
+	}
 	if (repack)
-		pack_panels(a->scratch, (const float *)a->in[1] + at[1], mkn[1], mkn[2]);
+		pack_panels(a->scratch, w, mkn[1], mkn[2]);
 	a->kernels->dense[MODEL_LAYOUT_PANELS](&d);
 }
 
-void matmul_tensor_run(const struct tensor_op *op, const struct tensor_args *a)
+static void matmul_row(const struct tensor_op *op, const struct tensor_args *a, struct walk w)
 {
 	const struct tensor *x = &op->in[0], *y = &op->in[1];
 	const size_t mkn[3] = {x->dims[x->rank - 2], x->dims[x->rank - 1], y->dims[y->rank - 1]};
-	struct tensor outer[2] = {outer_of(x), outer_of(y)}, out = outer_of(&op->out[0]);
 	size_t to = 0, packed = SIZE_MAX;
-	struct walk w;
 
-	walk_broadcast(&w, &out, outer, 2);
 	do {
 		for (uint32_t i = 0; i < w.dims[w.rank - 1]; i++) {
 			int64_t pa = w.at[0] + i * w.stride[0][w.rank - 1];
@@ -111,6 +121,20 @@ void matmul_tensor_run(const struct tensor_op *op, const struct tensor_args *a)
 			to += mkn[0] * mkn[2];
 		}
 	} while (walk_next(&w));
+}
+
+void matmul_rows(const struct tensor_op *op, const struct tensor_args *a, size_t rows)
+{
+	struct tensor outer[2] = {outer_of(&op->in[0]), outer_of(&op->in[1])};
+	struct tensor out = outer_of(&op->out[0]);
+	struct walk w;
+
+	walk_broadcast(&w, &out, outer, 2);
+	for (size_t row = 0; row < rows; row++) {
+		struct tensor_args one = tensor_row(op, a, row);
+
+		matmul_row(op, &one, w);
+	}
 }
 
 /* ---- einsum ---- */

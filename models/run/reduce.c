@@ -206,7 +206,7 @@ static void reduce_one(const struct tensor_op *op, const struct tensor_args *a,
 	tensor_store_f32(op->out[0].dtype, a->out[0], to, 1, &y);
 }
 
-void reduce_run(const struct tensor_op *op, const struct tensor_args *a)
+static void reduce_row(const struct tensor_op *op, const struct tensor_args *a)
 {
 	struct walk kept, inside;
 	int64_t to = 0, count;
@@ -220,6 +220,67 @@ void reduce_run(const struct tensor_op *op, const struct tensor_args *a)
 			reduce_one(
 				op, a, &inside, kept.at[0] + i * kept.stride[0][last], to++, count);
 	} while (walk_next(&kept));
+}
+
+/* Elements of one axis, or of neighbouring ones, with `outer` before and `inner` behind them. */
+struct span {
+	size_t outer, n, inner;
+};
+
+/* Sums and extremes of few float32 have vector kernels: which, and of what. */
+static bool reduce_vectors(const struct tensor_op *op, struct span *s, enum vector_binary *fn)
+{
+	enum { MOST = 4096 }; /* above, sums want double */
+	const struct tensor *x = &op->in[0];
+	uint32_t first = 0, end;
+
+	while (first < x->rank && !reduced(op, first))
+		first++;
+	for (end = first; end < x->rank && reduced(op, end);)
+		end++;
+	s->outer = tensor_span(x, 0, first);
+	s->n = tensor_span(x, first, end);
+	s->inner = tensor_span(x, end, x->rank);
+	*fn = op->i[0] == REDUCE_MAX ? VECTOR_MAX : op->i[0] == REDUCE_MIN ? VECTOR_MIN : VECTOR_ADD;
+	return x->dtype == WIRE_F32 && s->n <= MOST && op->i[0] <= REDUCE_MIN &&
+	       op->i[1] >> end == 0 && (s->inner > 1 || *fn == VECTOR_ADD);
+}
+
+static void reduce_span(
+	const struct vectors *v, enum vector_binary fn, const struct span *s, float *y, const float *x)
+{
+	for (size_t o = 0; o < s->outer; o++, x += s->n * s->inner, y += s->inner) {
+		if (s->inner == 1) {
+			*y = v->sum(x, s->n);
+			continue;
+		}
+		memcpy(y, x, s->inner * sizeof(*y));
+		for (size_t k = 1; k < s->n; k++)
+			v->binary(fn, y, (struct line){y, 1}, (struct line){x + k * s->inner, 1},
+				s->inner);
+	}
+}
+
+void reduce_rows(const struct tensor_op *op, const struct tensor_args *a, size_t rows)
+{
+	const struct vectors *v = a->kernels->v;
+	const size_t size = tensor_elements(&op->out[0]);
+	enum vector_binary fn;
+	struct span s;
+	bool fast = reduce_vectors(op, &s, &fn);
+
+	for (size_t row = 0; row < rows; row++) {
+		struct tensor_args one = tensor_row(op, a, row);
+
+		if (!fast) {
+			reduce_row(op, &one);
+			continue;
+		}
+		reduce_span(v, fn, &s, one.out[0], one.in[0]);
+		if (op->i[0] == REDUCE_MEAN)
+			v->unary((struct activation){MODEL_ACT_AFFINE, 1 / (float)s.n, 0},
+				one.out[0], one.out[0], size);
+	}
 }
 
 /* ---- lines along one axis ---- */

@@ -11,22 +11,22 @@
 #include "models/run/trees.h"
 
 static const struct tensor_function functions[MODEL_FN_END] = {
-	[MODEL_FN_UNARY] = {"unary", unary_infer, unary_run, 1, 1},
-	[MODEL_FN_BINARY] = {"binary", binary_infer, binary_tensor_run, 2, 2},
-	[MODEL_FN_WHERE] = {"where", where_infer, where_run, 3, 3},
-	[MODEL_FN_CAST] = {"cast", cast_infer, cast_run, 1, 1},
-	[MODEL_FN_STRIDED] = {"strided", strided_infer, strided_run, 1, 1},
-	[MODEL_FN_CONCAT] = {"concat", concat_infer, concat_run, 1, 8},
+	[MODEL_FN_UNARY] = {"unary", unary_infer, NULL, 1, 1, unary_rows},
+	[MODEL_FN_BINARY] = {"binary", binary_infer, NULL, 2, 2, binary_rows},
+	[MODEL_FN_WHERE] = {"where", where_infer, NULL, 3, 3, where_rows},
+	[MODEL_FN_CAST] = {"cast", cast_infer, NULL, 1, 1, cast_rows},
+	[MODEL_FN_STRIDED] = {"strided", strided_infer, NULL, 1, 1, strided_rows},
+	[MODEL_FN_CONCAT] = {"concat", concat_infer, NULL, 1, 8, concat_rows},
 	[MODEL_FN_PAD] = {"pad", pad_infer, pad_run, 2, 2},
-	[MODEL_FN_REDUCE] = {"reduce", reduce_infer, reduce_run, 1, 1},
+	[MODEL_FN_REDUCE] = {"reduce", reduce_infer, NULL, 1, 1, reduce_rows},
 	[MODEL_FN_ARGMAX] = {"argmax", argmax_infer, argmax_run, 1, 1},
 	[MODEL_FN_CUMSUM] = {"cumsum", cumsum_infer, cumsum_run, 1, 1},
-	[MODEL_FN_MATMUL] = {"matmul", matmul_infer, matmul_tensor_run, 2, 2},
+	[MODEL_FN_MATMUL] = {"matmul", matmul_infer, NULL, 2, 2, matmul_rows},
 	[MODEL_FN_EINSUM] = {"einsum", einsum_infer, einsum_run, 1, 3},
 	[MODEL_FN_CONV] = {"conv", conv_infer, conv_run, 2, 3},
 	[MODEL_FN_POOL] = {"pool", pool_infer, pool_run, 1, 1},
 	[MODEL_FN_SOFTMAX] = {"softmax", softmax_infer, softmax_run, 1, 1},
-	[MODEL_FN_GATHER] = {"gather", gather_infer, gather_run, 2, 2},
+	[MODEL_FN_GATHER] = {"gather", gather_infer, NULL, 2, 2, gather_rows},
 	[MODEL_FN_GATHER_ELEMENTS] = {"gather-elements", gather_elements_infer, gather_elements_run,
 		2, 2},
 	[MODEL_FN_GATHER_ND] = {"gather-nd", gather_nd_infer, gather_nd_run, 2, 2},
@@ -34,7 +34,7 @@ static const struct tensor_function functions[MODEL_FN_END] = {
 		scatter_elements_run, 3, 3},
 	[MODEL_FN_SCATTER_ND] = {"scatter-nd", scatter_nd_infer, scatter_nd_run, 3, 3},
 	[MODEL_FN_TOPK] = {"topk", topk_infer, topk_run, 1, 1},
-	[MODEL_FN_RECURRENT] = {"recurrent", recurrent_infer, recurrent_run, 3, 8},
+	[MODEL_FN_RECURRENT] = {"recurrent", recurrent_infer, NULL, 3, 8, recurrent_rows},
 	[MODEL_FN_TREES] = {"trees", trees_infer, trees_run, 5, 6, trees_run_rows, trees_check},
 	[MODEL_FN_LAYER_NORM] = {"layer-norm", layer_norm_infer, NULL, 2, 3, layer_norm_rows},
 	[MODEL_FN_CONV_LAST] = {"conv-last", conv_last_infer, conv_last_run, 2, 4, conv_last_rows},
@@ -45,6 +45,18 @@ static const struct tensor_function functions[MODEL_FN_END] = {
 const struct tensor_function *tensor_function_at(uint32_t function)
 {
 	return function < MODEL_FN_END && functions[function].infer ? &functions[function] : NULL;
+}
+
+struct tensor_args tensor_row(const struct tensor_op *op, const struct tensor_args *a, size_t row)
+{
+	struct tensor_args b = *a;
+
+	for (uint32_t k = 0; k < op->n_in; k++)
+		if (a->in_stride[k])
+			b.in[k] = (const uint8_t *)a->in[k] + row * a->in_stride[k];
+	for (uint32_t k = 0; k < op->n_out; k++)
+		b.out[k] = (uint8_t *)a->out[k] + row * a->out_stride[k];
+	return b;
 }
 
 void tensor_run(const struct tensor_op *op, const struct tensor_args *a)
@@ -219,6 +231,31 @@ void walk_broadcast(struct walk *w, const struct tensor *out, const struct tenso
 		}
 	}
 	walk_merge(w);
+}
+
+bool walk_rows(struct walk *w, const struct tensor_op *op, const struct tensor_args *a, size_t rows)
+{
+	struct walk one;
+
+	walk_broadcast(&one, &op->out[0], op->in, op->n_in);
+	*w = (struct walk){.rank = rows > 1, .n = one.n, .dims = {(uint32_t)rows}};
+	if (rows * tensor_elements(&op->out[0]) >> 31)
+		return false;
+	for (uint32_t k = 0; k < w->n && rows > 1; k++)
+		w->stride[k][0] = (int64_t)(a->in_stride[k] / wire_dtype_bytes(op->in[k].dtype));
+	for (uint32_t d = 0; d < one.rank; d++) {
+		if (one.dims[d] == 1)
+			continue;
+		if (w->rank == TENSOR_MAX_RANK)
+			return false;
+		w->dims[w->rank] = one.dims[d];
+		for (uint32_t k = 0; k < w->n; k++)
+			w->stride[k][w->rank] = one.stride[k][d];
+		w->rank++;
+	}
+	w->rank += w->rank == 0; /* one element */
+	walk_merge(w);
+	return true;
 }
 
 bool walk_next(struct walk *w)

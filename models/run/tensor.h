@@ -35,7 +35,8 @@
  *   SCATTER_*   i[0] axis, i[1] enum tensor_scatter
  *   TOPK        i[0] axis, i[1] k, i[2] 1 = largest, outputs values and INT64 indices
  *   RECURRENT   i[0] enum tensor_cell, i[1] direction (0, 1 reverse, 2 both), i[2] linear before
- *               reset, i[3] input_forget, i[4..9] activations, i[10] 1 = clip by f[0]; inputs X, W,
+ *               reset, i[3] input_forget, i[4..9] activations, i[10] 1 = clip by f[0], i[11]
+ *               hidden size if W, R and B are packed (recurrent_pack()), else 0; inputs X, W,
  *               R, B, lengths, h, c, P
  *   LAYER_NORM  i[0] first axis, i[1] 1 = RMS (the mean counts as 0), f[0] epsilon; inputs X, scale,
  *               optional bias
@@ -194,6 +195,9 @@ struct tensor_function {
 /* NULL for a number that is no function. */
 const struct tensor_function *tensor_function_at(uint32_t function);
 
+/* The arguments of another row. */
+struct tensor_args tensor_row(const struct tensor_op *op, const struct tensor_args *a, size_t row);
+
 /* One row by whichever of run() and run_rows() there is. */
 void tensor_run(const struct tensor_op *op, const struct tensor_args *a);
 
@@ -234,6 +238,9 @@ struct walk {
 
 /* Walk along out's dimensions; tensor k broadcast to them. Neighbouring dimensions are merged. */
 void walk_broadcast(struct walk *w, const struct tensor *out, const struct tensor *in, uint32_t n);
+/* The same over all rows, which are the outermost dimension, and op's output and inputs; false when
+ * those are more dimensions or elements than a walk has. */
+bool walk_rows(struct walk *w, const struct tensor_op *op, const struct tensor_args *a, size_t rows);
 /* To the next line; false after the last. */
 bool walk_next(struct walk *w);
 /* Join dimensions no tensor jumps between. */
@@ -259,27 +266,27 @@ uint16_t float_to_bfloat(float x);
 /* ---- the families, one file each ---- */
 
 int unary_infer(struct tensor_op *op, struct error *err);
-void unary_run(const struct tensor_op *op, const struct tensor_args *a);
+void unary_rows(const struct tensor_op *op, const struct tensor_args *a, size_t rows);
 int binary_infer(struct tensor_op *op, struct error *err);
-void binary_tensor_run(const struct tensor_op *op, const struct tensor_args *a);
+void binary_rows(const struct tensor_op *op, const struct tensor_args *a, size_t rows);
 int where_infer(struct tensor_op *op, struct error *err);
-void where_run(const struct tensor_op *op, const struct tensor_args *a);
+void where_rows(const struct tensor_op *op, const struct tensor_args *a, size_t rows);
 int cast_infer(struct tensor_op *op, struct error *err);
-void cast_run(const struct tensor_op *op, const struct tensor_args *a);
+void cast_rows(const struct tensor_op *op, const struct tensor_args *a, size_t rows);
 int strided_infer(struct tensor_op *op, struct error *err);
-void strided_run(const struct tensor_op *op, const struct tensor_args *a);
+void strided_rows(const struct tensor_op *op, const struct tensor_args *a, size_t rows);
 int concat_infer(struct tensor_op *op, struct error *err);
-void concat_run(const struct tensor_op *op, const struct tensor_args *a);
+void concat_rows(const struct tensor_op *op, const struct tensor_args *a, size_t rows);
 int pad_infer(struct tensor_op *op, struct error *err);
 void pad_run(const struct tensor_op *op, const struct tensor_args *a);
 int reduce_infer(struct tensor_op *op, struct error *err);
-void reduce_run(const struct tensor_op *op, const struct tensor_args *a);
+void reduce_rows(const struct tensor_op *op, const struct tensor_args *a, size_t rows);
 int argmax_infer(struct tensor_op *op, struct error *err);
 void argmax_run(const struct tensor_op *op, const struct tensor_args *a);
 int cumsum_infer(struct tensor_op *op, struct error *err);
 void cumsum_run(const struct tensor_op *op, const struct tensor_args *a);
 int matmul_infer(struct tensor_op *op, struct error *err);
-void matmul_tensor_run(const struct tensor_op *op, const struct tensor_args *a);
+void matmul_rows(const struct tensor_op *op, const struct tensor_args *a, size_t rows);
 int einsum_infer(struct tensor_op *op, struct error *err);
 void einsum_run(const struct tensor_op *op, const struct tensor_args *a);
 int conv_infer(struct tensor_op *op, struct error *err);
@@ -295,7 +302,7 @@ void pool_last_rows(const struct tensor_op *op, const struct tensor_args *a, siz
 int softmax_infer(struct tensor_op *op, struct error *err);
 void softmax_run(const struct tensor_op *op, const struct tensor_args *a);
 int gather_infer(struct tensor_op *op, struct error *err);
-void gather_run(const struct tensor_op *op, const struct tensor_args *a);
+void gather_rows(const struct tensor_op *op, const struct tensor_args *a, size_t rows);
 int gather_elements_infer(struct tensor_op *op, struct error *err);
 void gather_elements_run(const struct tensor_op *op, const struct tensor_args *a);
 int gather_nd_infer(struct tensor_op *op, struct error *err);
@@ -307,7 +314,9 @@ void scatter_nd_run(const struct tensor_op *op, const struct tensor_args *a);
 int topk_infer(struct tensor_op *op, struct error *err);
 void topk_run(const struct tensor_op *op, const struct tensor_args *a);
 int recurrent_infer(struct tensor_op *op, struct error *err);
-void recurrent_run(const struct tensor_op *op, const struct tensor_args *a);
+void recurrent_rows(const struct tensor_op *op, const struct tensor_args *a, size_t rows);
+/* What infer() wants in W, R and B (from[0..2], the last may be NULL) once i[11] is set. */
+void recurrent_pack(const struct tensor_op *op, const float *const from[3], float *const to[3]);
 int layer_norm_infer(struct tensor_op *op, struct error *err);
 void layer_norm_rows(const struct tensor_op *op, const struct tensor_args *a, size_t rows);
 int attention_infer(struct tensor_op *op, struct error *err);

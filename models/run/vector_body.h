@@ -306,6 +306,11 @@ INLINE float sum_of(const float *x, size_t n, vf shift, const bool squares)
 	return v_sum(v_add(v_add(acc[0], acc[1]), v_add(acc[2], acc[3])));
 }
 
+static float sum(const float *x, size_t n)
+{
+	return sum_of(x, n, v_set(0.0f), false);
+}
+
 INLINE vf norm_part(const struct norm *p, const float *x, size_t i, size_t n, vf mean, vf factor)
 {
 	const vf zero = v_set(0.0f);
@@ -472,6 +477,7 @@ const struct vectors VECTORS = {
 	.unary = unary,
 	.binary = binary,
 	.softmax = softmax,
+	.sum = sum,
 	.layer_norm = layer_norm,
 	.product = product,
 	.transpose = transpose,

@@ -150,6 +150,15 @@ void softmax_strided_run(const struct model_op *op, float *dst, const float *src
 			softmax_one(dst + m * n * inner + i, src + m * n * inner + i, n, inner);
 }
 
+static float sum(const float *x, size_t n)
+{
+	double sum = 0;
+
+	for (size_t i = 0; i < n; i++)
+		sum += (double)x[i];
+	return (float)sum;
+}
+
 static void layer_norm_one(const struct norm *p, float *y, const float *x)
 {
 	double mean = 0, variance = 0, factor;
@@ -196,6 +205,7 @@ const struct vectors vectors_scalar = {
 	.unary = unary,
 	.binary = binary,
 	.softmax = softmax,
+	.sum = sum,
 	.layer_norm = layer_norm,
 	.product = product,
 	.transpose = transpose,

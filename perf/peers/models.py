@@ -95,6 +95,40 @@ class Encoder(nn.Module):
         return self.layers(x).mean(dim=1)
 
 
+class Lstm(nn.Module):
+    """64 wide, 32 steps of 64 features, the last step classified."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.out = nn.LSTM(64, 64, batch_first=True), nn.Linear(64, 10)
+
+    def forward(self, x):
+        return self.out(self.lstm(x)[0][:, -1])
+
+
+class Dlrm(nn.Module):
+    """DLRM with the sizes of its Criteo Kaggle set-up but 1,000 rows a table: 13 numbers and 26 categories (as fractions
+    of their table, so that both sides may be fed the same made-up numbers), pairwise dot products, click probability."""
+
+    TABLES, ROWS, WIDTH = 26, 1000, 16
+
+    def __init__(self):
+        super().__init__()
+        self.bottom = nn.Sequential(*mlp(13, 512, 256, 64, self.WIDTH), nn.ReLU())
+        self.tables = nn.ModuleList(nn.Embedding(self.ROWS, self.WIDTH) for _ in range(self.TABLES))
+        pairs = torch.tril_indices(self.TABLES + 1, self.TABLES + 1, -1)
+        self.register_buffer("pairs", pairs[0] * (self.TABLES + 1) + pairs[1])
+        self.top = nn.Sequential(*mlp(self.WIDTH + self.pairs.numel(), 512, 256, 1), nn.Sigmoid())
+
+    def forward(self, x):
+        dense = self.bottom(x[:, :13])
+        ids = (x[:, 13:].abs() * (self.ROWS - 1)).long()
+        rows = [table(ids[:, i]) for i, table in enumerate(self.tables)]
+        features = torch.stack([dense, *rows], dim=1)
+        products = torch.bmm(features, features.transpose(1, 2)).flatten(1)
+        return self.top(torch.cat([dense, products.index_select(1, self.pairs)], dim=1))
+
+
 MODELS = {
     "mlp256": (lambda: mlp(256, 256, 256, 10), (256,)),
     "mnist": (lambda: mlp(784, 512, 256, 10), (784,)),
@@ -103,6 +137,8 @@ MODELS = {
     "mobilenet": (mobilenet, (3, 64, 64)),
     "resnet": (resnet, (3, 32, 32)),
     "encoder": (Encoder, (16, 128)),
+    "lstm": (Lstm, (32, 64)),
+    "dlrm": (Dlrm, (13 + Dlrm.TABLES,)),
 }
 
 

@@ -252,6 +252,20 @@ static void softmax_of_any_length_equals_the_reference_and_sums_to_one(void **st
 		}
 }
 
+static void sums_of_any_length_equal_the_reference(void **state)
+{
+	(void)state;
+	for (size_t f = 0; t_family(f); f++)
+		for (size_t n = 1; n < 200; n++) {
+			float *x = t_floats(n, 1), got, want;
+
+			got = t_family(f)->v->sum(x, n);
+			want = vectors_scalar.sum(x, n);
+			t_close(&got, &want, 1, 1e-5f);
+			free(x);
+		}
+}
+
 static void layer_norms_of_any_length_equal_the_reference(void **state)
 {
 	(void)state;
@@ -335,6 +349,7 @@ int main(void)
 		cmocka_unit_test(every_activation_equals_the_reference_with_nan_and_infinities),
 		cmocka_unit_test(binary_lines_equal_the_reference),
 		cmocka_unit_test(softmax_of_any_length_equals_the_reference_and_sums_to_one),
+		cmocka_unit_test(sums_of_any_length_equal_the_reference),
 		cmocka_unit_test(layer_norms_of_any_length_equal_the_reference),
 		cmocka_unit_test(products_of_any_shape_equal_the_reference),
 		cmocka_unit_test(transposes_of_any_shape_equal_the_reference),

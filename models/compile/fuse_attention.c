@@ -15,7 +15,8 @@
 #include "models/compile/match.h"
 #include "models/compile/passes.h"
 
-enum { MAX_MOVES = 16, Q = 0, K = 1, V = 2, Y = 3 };
+/* Every element of an operand is traced, so there is a limit: 4,096 tokens 1,024 wide. */
+enum { MAX_ELEMENTS = 1 << 22, MAX_MOVES = 16, Q = 0, K = 1, V = 2, Y = 3 };
 
 /* Element (o, t, d) of an operand [outer][tokens][features] lies at base + o0, o1, t and d times
  * their strides, o = o0 outer1 + o1. */
@@ -128,7 +129,8 @@ static bool find_source(const struct match *m, int32_t value, const struct shape
 	bool any = false;
 	float by = 1;
 
-	if (tensor_elements(&m->g->values[value].t) !=
+	if (tensor_elements(&m->g->values[value].t) > MAX_ELEMENTS ||
+		tensor_elements(&m->g->values[value].t) !=
 		(uint64_t)(s->outer[0] * s->outer[1] * s->tokens * s->features))
 		return false;
 	for (;;) {
@@ -290,7 +292,7 @@ static bool find_output(const struct match *m, struct found *f)
 	const int64_t size = s.outer[0] * s.outer[1] * s.tokens * s.features;
 	int64_t *to = arena_alloc(m->g->arena, (size_t)size, sizeof(*to));
 
-	if (!to)
+	if (!to || size > MAX_ELEMENTS)
 		return false;
 	for (;; f->n_moves--) {
 		struct place *p = &f->place[Y];

@@ -103,6 +103,10 @@ static void scatter(struct run *r)
 	}
 }
 
+/* Rows of a dense layer at a time: they and their outputs stay in L2 while all panels go past and
+ * the activation runs. Layers of many rows each (tokens) would stream both from memory. */
+enum { DENSE_ROWS = 96 };
+
 /* The operators below compute rows [from, from + n). */
 static void run_dense(const struct run *r, const struct step *s, size_t from, size_t n)
 {
@@ -113,7 +117,6 @@ static void run_dense(const struct run *r, const struct step *s, size_t from, si
 		.w = s->weights,
 		.bias = s->bias,
 		.y = buffer(r, op->dst) + first * op->n,
-		.rows = n * op->m,
 		.in = op->k,
 		.out = op->n,
 		.act = {op->activation, op->a, op->b},
@@ -122,7 +125,12 @@ static void run_dense(const struct run *r, const struct step *s, size_t from, si
 		.scratch = r->arena + r->m->program.row_arena_bytes * r->max_rows,
 	};
 
-	s->kernels->dense[op->layout](&d);
+	for (size_t left = n * op->m; left; left -= d.rows) {
+		d.rows = left < DENSE_ROWS + DENSE_ROWS / 2 ? left : DENSE_ROWS;
+		s->kernels->dense[op->layout](&d);
+		d.x += d.rows * d.in;
+		d.y += d.rows * d.out;
+	}
 }
 
 static void run_softmax(const struct run *r, const struct step *s, size_t from, size_t n)

@@ -7,11 +7,13 @@
 #   TEST_SCRIPTS += path    run by `make test` after the TESTS, with BUILD in the environment
 #   CFLAGS_<dir or file>    extra flags for one folder or one file (slashes kept)
 #
-# V=1 shows commands; SAN=address,undefined or SAN=thread builds everything instrumented.
+# V=1 shows commands; SAN=address,undefined or SAN=thread builds everything instrumented; FAILPOINTS=1 builds
+# with the places where tests kill (base/failpoint.h), into a folder of its own.
 
 SAN   ?=
+FAILPOINTS ?=
 comma := ,
-BUILD := build$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
+BUILD := build$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))$(if $(FAILPOINTS),/failpoints)
 CC    := gcc
 CLANG := clang
 Q     := $(if $(V),,@)
@@ -22,8 +24,8 @@ WARN  := -Wall -Wextra -Werror -Wshadow -Wconversion -Wno-sign-conversion -Wpoin
 HARDEN := -fstack-protector-strong -fstack-clash-protection -fcf-protection=full -fPIE \
 	 -ftrivial-auto-var-init=zero $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3)
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
-CFLAGS := -std=gnu17 -O2 -g $(WARN) $(HARDEN) $(SANFLAGS) -D_GNU_SOURCE -MMD -MP \
-	 -I. -Idataplane -I$(BUILD)/gen
+CFLAGS := -std=gnu17 -O2 -g $(WARN) $(HARDEN) $(SANFLAGS) -D_GNU_SOURCE $(if $(FAILPOINTS),-DMILLRACE_FAILPOINTS) \
+	 -MMD -MP -I. -Idataplane -I$(BUILD)/gen
 LDFLAGS := -pie -Wl,-z,relro,-z,now -Wl,-z,noexecstack -Wl,--as-needed $(SANFLAGS)
 LDLIBS := -lpthread -lm
 

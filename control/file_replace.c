@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "control/file_replace.h"
 
 static ssize_t read_all(int fd, char *data, size_t n)
@@ -102,10 +103,13 @@ int file_replace(const char *path, const void *data, size_t n, mode_t mode, stru
 	fd = mkostemp(temp, O_CLOEXEC);
 	if (fd < 0)
 		return error_set(err, -errno, "%s: %s", temp, strerror(errno));
+	failpoint("file.created");
 	rc = fchmod(fd, mode) ? -errno : write_all(fd, data, n);
 	close(fd);
+	failpoint("file.written");
 	if (rc == 0 && rename(temp, path))
 		rc = -errno;
+	failpoint("file.renamed");
 	if (rc) {
 		unlink(temp);
 		return error_set(err, rc, "%s: %s", path, strerror(-rc));

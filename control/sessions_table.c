@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/fd.h"
 #include "base/hkdf.h"
 #include "control/sessions_table.h"
@@ -136,8 +137,11 @@ int sessions_table_fill(const struct sessions_table *t, const struct session_slo
 		} else {
 			lanes = (struct session_lane *)(v.slots + t->capacity);
 			memset(lanes + (size_t)index * t->lanes, 0, t->lanes * sizeof(*lanes));
+			failpoint("table.lanes");
 			v.slots[index] = slot;
+			failpoint("table.slot");
 			__atomic_store_n(&v.slots[index].state, SESSION_LIVE, __ATOMIC_RELEASE);
+			failpoint("table.live");
 		}
 		leave(&v);
 	}

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "service.h"
 
@@ -124,6 +125,7 @@ void service_commands(struct service *s)
 
 		if (!mailbox_get(&s->regions.mailbox->to_dataplane, &m))
 			return;
+		failpoint("mailbox.taken");
 		ack.seq = m.seq;
 		ack.a = m.kind;
 		ack.result = execute(s, &m, &err);
@@ -134,5 +136,6 @@ void service_commands(struct service *s)
 		}
 		if (!mailbox_put(&s->regions.mailbox->to_control, &ack))
 			log_warn("control does not read its mailbox: an answer was lost");
+		failpoint("mailbox.acked");
 	}
 }

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/failpoint.h"
 #include "base/fd.h"
 #include "limits_view.h"
 
@@ -63,6 +64,7 @@ int limits_view_open(struct limits_view **out, int fd, bool fallback, struct err
 		limits_view_close(v);
 		return rc;
 	}
+	failpoint("adopt.limits");
 	*out = v;
 	return 0;
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/fd.h"
 #include "model_slot.h"
 
@@ -298,7 +299,9 @@ static int change(
 			t->entries[index] = before;
 			return error_set(err, -ENOMEM, "out of memory");
 		}
+		failpoint("artifact.opened");
 		__atomic_store_n(&t->published, new, __ATOMIC_SEQ_CST);
+		failpoint("artifact.published");
 		retire(t, NULL, old);
 	}
 	for (int i = 0; i < 3; i++)

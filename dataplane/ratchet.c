@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/hkdf.h"
 #include "ratchet.h"
 
@@ -92,6 +93,7 @@ void session_promote(struct sessions *s, struct session_cell *c, struct promotio
 	__atomic_store_n(&c->fresh_until_ns,
 		fresh_until(c, __atomic_load_n(&c->expires_ns, __ATOMIC_RELAXED)), __ATOMIC_RELAXED);
 	__atomic_store_n(&c->epoch, c->epoch + 1, __ATOMIC_RELEASE);
+	failpoint("ratchet.promoted");
 	p->slots[p->head % PROMOTIONS] = c->key_id & s->mask;
 	__atomic_store_n(&p->head, p->head + 1, __ATOMIC_RELEASE);
 }
@@ -140,6 +142,7 @@ static int derive(struct session_slot *slot, uint32_t epoch, const uint8_t secre
 		memcpy(k->c2s_iv, keys.c2s_iv, sizeof(k->c2s_iv));
 		memcpy(k->s2c_iv, keys.s2c_iv, sizeof(k->s2c_iv));
 		k->epoch = epoch;
+		failpoint("ratchet.derived");
 		__atomic_store_n(&k->valid, 1, __ATOMIC_RELEASE);
 	}
 	explicit_bzero(&keys, sizeof(keys));
@@ -153,11 +156,14 @@ static int slot_step(struct session_slot *slot)
 	uint8_t *secret = slot->secrets[next & 1], *after = slot->secrets[(next + 1) & 1];
 	int rc = wire_secret_ratchet(after, secret, slot->key_id);
 
+	failpoint("ratchet.secret");
 	if (!rc)
 		rc = derive(slot, next + 1, after);
 	if (rc)
 		return rc;
+	failpoint("ratchet.keys");
 	__atomic_store_n(&slot->epoch, next, __ATOMIC_RELEASE);
+	failpoint("ratchet.epoch");
 	explicit_bzero(secret, sizeof(slot->secrets[0]));
 	return 0;
 }
@@ -171,6 +177,7 @@ int ratchet_prepare(const struct sessions *s, struct session_cell *c, struct ses
 	if (rc)
 		return rc;
 	explicit_bzero(old, sizeof(*old));
+	failpoint("ratchet.wiped");
 	__atomic_store_n(&c->previous_until_ns, 0, __ATOMIC_RELAXED);
 	ratchet_expand(s, c, slot, next);
 	__atomic_store_n(&c->next_ready, 1, __ATOMIC_RELEASE);

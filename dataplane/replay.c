@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Replay window: see replay.h.
  */
+#include "base/failpoint.h"
 #include "replay.h"
 
 /* Clear the words between that of `from` (kept) and that of `to` (cleared). Each store is a
@@ -11,8 +12,10 @@ static void clear_words(struct session_lane *lane, uint64_t from, uint64_t to)
 
 	if (n > SESSION_WINDOW_WORDS)
 		n = SESSION_WINDOW_WORDS;
-	for (uint64_t i = 0; i < n; i++)
+	for (uint64_t i = 0; i < n; i++) {
 		__atomic_store_n(&lane->bits[(to - i) % SESSION_WINDOW_WORDS], 0, __ATOMIC_RELEASE);
+		failpoint("replay.clear");
+	}
 }
 
 bool replay_accept(struct session_lane *lane, uint64_t counter)
@@ -26,10 +29,14 @@ bool replay_accept(struct session_lane *lane, uint64_t counter)
 		 * stand for "before the first". */
 		uint64_t from = highest ? (highest - 1) / 64 : 0;
 
-		__atomic_store_n(&lane->highest, counter + 1, __ATOMIC_RELAXED);
+		if (!failpoint_skips("replay.highest"))
+			__atomic_store_n(&lane->highest, counter + 1, __ATOMIC_RELAXED);
+		failpoint("replay.highest");
 		clear_words(lane, from, counter / 64);
 	}
 	word = &lane->bits[counter / 64 % SESSION_WINDOW_WORDS];
-	__atomic_store_n(word, *word | bit, __ATOMIC_RELEASE);
+	if (!failpoint_skips("replay.bit"))
+		__atomic_store_n(word, *word | bit, __ATOMIC_RELEASE);
+	failpoint("replay.bit");
 	return true;
 }

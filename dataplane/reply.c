@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "base/failpoint.h"
 #include "bytes.h"
 #include "checksum.h"
 #include "stages.h"
@@ -121,8 +122,10 @@ static uint32_t seal(struct worker *w, uint32_t i, uint8_t *frame, const uint8_t
 
 	head.type = WIRE_TYPE_REPLY;
 	head.counter = take_counter(w, r);
+	failpoint("reply.counter");
 	aead_seal(&w->shared->aead, sessions_key(w->sessions, r->cell, head.flags, SESSION_S2C), head,
 		frame + p->payload, text, n);
+	failpoint("reply.sealed");
 	return WIRE_HEADER_BYTES + n + WIRE_TAG_BYTES;
 }
 

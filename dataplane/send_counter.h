@@ -10,6 +10,7 @@
 #include <stdbool.h>
 
 #include "abi/session.h"
+#include "base/failpoint.h"
 
 static inline void send_counter_attach(struct session_lane *lane)
 {
@@ -25,8 +26,12 @@ static inline bool send_counter_spent(const struct session_lane *lane)
 /* The next counter to seal with. */
 static inline uint64_t send_counter_take(struct session_lane *lane)
 {
-	if (mr_unlikely(send_counter_spent(lane)))
-		__atomic_store_n(&lane->send_limit, lane->send_limit + SESSION_RESERVE,
-			__ATOMIC_RELEASE);
+	if (mr_unlikely(send_counter_spent(lane))) {
+		failpoint("send_counter.due");
+		if (!failpoint_skips("send_counter.publish"))
+			__atomic_store_n(&lane->send_limit, lane->send_limit + SESSION_RESERVE,
+				__ATOMIC_RELEASE);
+		failpoint("send_counter.published");
+	}
 	return lane->send_next++;
 }

@@ -7,6 +7,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 
+#include "base/failpoint.h"
 #include "base/fd.h"
 #include "ratchet.h"
 #include "sessions.h"
@@ -65,9 +66,12 @@ static void adopt_slots(struct sessions *s, uint64_t now_ns)
 	for (uint64_t i = 0; i < capacity(s); i++) {
 		uint32_t state = __atomic_load_n(&s->slots[i].state, __ATOMIC_ACQUIRE);
 
+		if (state == SESSION_FREE)
+			continue;
+		failpoint("adopt.session");
 		if (state == SESSION_LIVE)
 			s->refused += sessions_add(s, i, now_ns, NULL) != 0;
-		else if (state != SESSION_FREE)
+		else
 			sessions_remove_finish(s, i); /* begun before a crash, or without us */
 	}
 }
@@ -82,6 +86,7 @@ static int table_map(struct sessions *s, int fd, struct error *err)
 		return error_set(err, s->fd, "re-opening the session table: %s", strerror(-s->fd));
 	if (flock(s->fd, LOCK_EX | LOCK_NB) < 0)
 		return error_set(err, -EBUSY, "another dataplane holds the session table");
+	failpoint("adopt.locked");
 	rc = fd_region_map(s->fd, true, true, &map, &s->table_bytes, err);
 	if (rc)
 		return rc;
@@ -118,6 +123,7 @@ int sessions_attach(struct sessions **out, int fd, const struct aead *aead, uint
 		goto fail;
 	s->generation = copy.generation + 1;
 	__atomic_store_n(&s->table->generation, s->generation, __ATOMIC_RELEASE);
+	failpoint("adopt.generation");
 	adopt_slots(s, now_ns);
 	*out = s;
 	return 0;
@@ -209,8 +215,10 @@ int sessions_add(struct sessions *s, uint64_t index, uint64_t now_ns, struct err
 			return error_set(err, rc, "session slot %lu: no keys could be derived",
 				(unsigned long)index);
 		}
+		failpoint("session.filled");
 		__atomic_store_n(&c->ready, 1, __ATOMIC_RELEASE);
 		s->live++;
+		failpoint("session.added");
 	}
 	return rc;
 }
@@ -231,6 +239,7 @@ int sessions_remove_begin(struct sessions *s, uint64_t index, uint64_t session_i
 	if (!in_cell && !in_slot)
 		return -ESRCH;
 	__atomic_store_n(&slot->state, SESSION_CLOSED, __ATOMIC_RELEASE);
+	failpoint("session.closed");
 	__atomic_store_n(&c->ready, 0, __ATOMIC_SEQ_CST);
 	return 0;
 }
@@ -246,9 +255,12 @@ void sessions_remove_finish(struct sessions *s, uint64_t index)
 	}
 	memset(&s->lanes[index * s->lanes_per_session], 0,
 		s->lanes_per_session * sizeof(struct session_lane));
+	failpoint("session.lanes");
 	slot->key_id = 0;
 	slot->session_id = 0;
 	explicit_bzero(slot->keys, sizeof(slot->keys));
 	explicit_bzero(slot->secrets, sizeof(slot->secrets));
+	failpoint("session.keys");
 	__atomic_store_n(&slot->state, SESSION_FREE, __ATOMIC_RELEASE);
+	failpoint("session.free");
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/failpoint.h"
 #include "base/fd.h"
 #include "ebpf/limit_table.h"
 
@@ -149,15 +150,18 @@ int limits_set(struct limit_slot *slot, const struct limit_plan *plan, uint64_t 
 	/* Odd, even if a crashed control left it odd. A reader that sees it odd cannot take the old
 	 * TAT under the new limits for a corrupt one. */
 	__atomic_store_n(&slot->generation, limits_load(&slot->generation) | 1, __ATOMIC_SEQ_CST);
+	failpoint("limits.odd");
 	store(&slot->interval_ticks, f.interval);
 	store(&slot->burst_ticks, f.burst);
 	store(&slot->refused_interval_ticks, f.refused_interval);
 	store(&slot->model_mask, plan->model_mask);
 	__atomic_store_n(&slot->flags, plan->flags, __ATOMIC_RELEASE);
+	failpoint("limits.fields");
 	move_tat(&slot->tat_ticks, now, old, f.interval, f.burst);
 	if (old_refused != f.refused_interval)
 		move_tat(&slot->refused_tat_ticks, now, old_refused, f.refused_interval,
 			f.refused_interval * LIMITS_REFUSED_BURST);
+	failpoint("limits.moved");
 	__atomic_fetch_add(&slot->generation, 1, __ATOMIC_SEQ_CST);
 	return 0;
 }

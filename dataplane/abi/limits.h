@@ -12,8 +12,9 @@
  * is then at most the burst ahead of now. Seen as a bucket: an idle one admits exactly `burst` units
  * at once, and over any t at most burst + rate x t.
  *
- * Every field is read once, and every value is allowed: nothing here divides by zero, overflows or
- * loops longer than LIMITS_CAS_TRIES, whatever another program with access to the map writes.
+ * Every field is read once a try, and every value is allowed: nothing here divides by zero, overflows or
+ * loops longer than LIMITS_CAS_TRIES x LIMITS_CHANGE_TRIES, whatever another program with access to the
+ * map writes.
  */
 #pragma once
 
@@ -22,6 +23,7 @@
 enum {
 	LIMITS_TICK_SHIFT = 4, /* ticks = ns << 4 */
 	LIMITS_CAS_TRIES = 8,
+	LIMITS_CHANGE_TRIES = 64, /* looks at a slot that control is changing: some microseconds */
 	LIMITS_MAX_SLOTS = 16384, /* fixed size of the pinned map: libbpf compares it (abi/xdp_maps.h) */
 	LIMITS_DEFAULT_SLOTS = LIMITS_MAX_SLOTS, /* subscribers; the configuration may use fewer */
 	LIMITS_REFUSED_BURST = 32, /* RATE_LIMITED replies an idle subscriber may provoke at once */
@@ -176,19 +178,11 @@ MR_ALWAYS_INLINE struct limit_result limits_take(struct limit_slot *slot, uint64
 	return r;
 }
 
-/* Charge `units` at `now` (ticks) to `slot`. Lock-free, any number of threads, one compare-and-swap
- * when uncontended. A refused charge changes nothing. Admitted units are not added to
- * units_admitted here: that is limits_account().
- *
- * While control changes the limits nothing is admitted: one half of the old limits with one half of the
- * new ones, or the old TAT under new limits, would let more through than either plan
- * (tests/spin/limiter.pml). That lasts four stores; when control dies between them, until the next
- * control sets the limits again at its start. */
-MR_ALWAYS_INLINE struct limit_result limits_charge(struct limit_slot *slot, uint64_t now,
-	uint32_t units)
+/* One try of limits_charge(), under the limits of `generation`. */
+MR_ALWAYS_INLINE struct limit_result limits_charge_once(struct limit_slot *slot,
+	uint32_t generation, uint64_t now, uint32_t units)
 {
 	struct limit_result never = {LIMIT_REFUSED, LIMITS_NEVER};
-	uint32_t generation = limits_load(&slot->generation);
 	uint64_t burst = limits_at_most(limits_load(&slot->burst_ticks), LIMITS_MAX_TICKS);
 	uint64_t cost = limits_cost(limits_load(&slot->interval_ticks), units);
 
@@ -197,6 +191,31 @@ MR_ALWAYS_INLINE struct limit_result limits_charge(struct limit_slot *slot, uint
 	if (mr_unlikely(cost > burst))
 		return never;
 	return limits_take(slot, &slot->tat_ticks, generation, now, cost, burst);
+}
+
+/* Charge `units` at `now` (ticks) to `slot`. Lock-free, any number of threads, one compare-and-swap
+ * when uncontended. A refused charge changes nothing. Admitted units are not added to
+ * units_admitted here: that is limits_account().
+ *
+ * While control changes the limits nothing is admitted: one half of the old limits with one half of the
+ * new ones, or the old TAT under new limits, would let more through than either plan
+ * (tests/spin/limiter.pml). That lasts some stores, for which it is worth waiting; when control is
+ * stopped or dies between them, it is refused until control, or the next one's start, has finished. */
+MR_ALWAYS_INLINE struct limit_result limits_charge(struct limit_slot *slot, uint64_t now,
+	uint32_t units)
+{
+	struct limit_result r = {LIMIT_CONTENDED, 0};
+	int i;
+
+	for (i = 0; i < LIMITS_CHANGE_TRIES; i++) {
+		uint32_t generation = limits_load(&slot->generation);
+
+		r = limits_charge_once(slot, generation, now, units);
+		if (mr_likely(r.verdict != LIMIT_CONTENDED) ||
+			(!(generation & 1) && limits_load(&slot->generation) == generation))
+			break;
+	}
+	return r;
 }
 
 /* Add admitted units to the subscriber's usage. Any thread. */

@@ -41,7 +41,7 @@ static void worker_new(struct rig *r, uint32_t i)
 	port_mem_init(p, &r->parse);
 	if (i)
 		port_mem_share(p, r->ports[0]);
-	p->now_ns = RIG_BEGIN_NS;
+	p->now_ns = r->begin_ns;
 	memset(w, 0, sizeof(*w));
 	worker_init(w, i, &r->shared, &p->queue, r->all_stats[i], port_mem_clock(p), 32, 100,
 		2000000000ull);
@@ -51,7 +51,7 @@ static void worker_new(struct rig *r, uint32_t i)
 	r->workers[i] = w;
 }
 
-static void dataplane_start(struct rig *r)
+void rig_start(struct rig *r)
 {
 	struct error err = {0};
 
@@ -66,7 +66,7 @@ static void dataplane_start(struct rig *r)
 	r->shared.n_workers = r->n_workers;
 	r->shared.licensed_until_ns = UINT64_MAX;
 	if (sessions_attach(
-		    &r->shared.sessions, r->sessions_fd, &r->shared.aead, RIG_BEGIN_NS, &err) ||
+		    &r->shared.sessions, r->sessions_fd, &r->shared.aead, r->begin_ns, &err) ||
 		limits_view_open(&r->shared.limits, r->limits_fd, true, &err))
 		fail_msg("%s", err.text);
 	for (uint32_t i = 0; i < r->n_workers; i++)
@@ -76,7 +76,7 @@ static void dataplane_start(struct rig *r)
 	r->stats = r->all_stats[0];
 }
 
-static void dataplane_drop(struct rig *r)
+void rig_stop(struct rig *r)
 {
 	model_table_uninit(&r->models);
 	sessions_detach(r->shared.sessions);
@@ -95,8 +95,8 @@ void rig_crash(struct rig *r)
 {
 	uint64_t now_ns = r->port->now_ns;
 
-	dataplane_drop(r);
-	dataplane_start(r);
+	rig_stop(r);
+	rig_start(r);
 	r->port->now_ns = now_ns;
 }
 
@@ -138,17 +138,18 @@ void rig_init(struct rig *r, uint32_t n_workers)
 {
 	memset(r, 0, sizeof(*r));
 	r->n_workers = n_workers;
+	r->begin_ns = RIG_BEGIN_NS;
 	r->sessions_fd = rig_table(&r->table);
 	limits_start(r);
 	r->parse = (struct parse_config){.ipv4 = server4, .ipv6 = server6, .udp_port = RIG_PORT,
 		.lanes = RIG_LANES};
 	memcpy(r->parse.mac, server_mac, 6);
-	dataplane_start(r);
+	rig_start(r);
 }
 
 void rig_uninit(struct rig *r)
 {
-	dataplane_drop(r);
+	rig_stop(r);
 	munmap(r->table, session_table_bytes(RIG_CAPACITY, RIG_LANES));
 	munmap(r->limits, RIG_SLOTS * sizeof(struct limit_slot));
 	close(r->sessions_fd);

@@ -32,6 +32,7 @@ struct rig {
 	struct limit_slot *limits;
 	struct parse_config parse;
 	uint32_t n_workers;
+	uint64_t begin_ns; /* the next dataplane's first moment: RIG_BEGIN_NS, or what a test sets */
 	/* dies with the dataplane */
 	struct shared shared;
 	struct model_table models;
@@ -66,6 +67,9 @@ int rig_tear_down(void **state);
 
 void rig_init(struct rig *r, uint32_t n_workers);
 void rig_uninit(struct rig *r);
+/* The dataplane alone: drop the one that rig_init() made, and start another in a process of its own. */
+void rig_stop(struct rig *r);
+void rig_start(struct rig *r);
 /* Throw the dataplane away without any good-bye, and start another on the same table and limits. */
 void rig_crash(struct rig *r);
 

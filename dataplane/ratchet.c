@@ -92,6 +92,7 @@ void session_promote(struct sessions *s, struct session_cell *c, struct promotio
 		__ATOMIC_RELAXED);
 	__atomic_store_n(&c->fresh_until_ns,
 		fresh_until(c, __atomic_load_n(&c->expires_ns, __ATOMIC_RELAXED)), __ATOMIC_RELAXED);
+	__atomic_store_n(&s->slots[c->key_id & s->mask].promoted, c->epoch + 1, __ATOMIC_RELEASE);
 	__atomic_store_n(&c->epoch, c->epoch + 1, __ATOMIC_RELEASE);
 	failpoint("ratchet.promoted");
 	p->slots[p->head % PROMOTIONS] = c->key_id & s->mask;
@@ -166,6 +167,11 @@ static int slot_step(struct session_slot *slot)
 	failpoint("ratchet.epoch");
 	explicit_bzero(secret, sizeof(slot->secrets[0]));
 	return 0;
+}
+
+int ratchet_recover(struct session_slot *slot)
+{
+	return slot->promoted == slot->epoch + 1 ? slot_step(slot) : 0;
 }
 
 int ratchet_prepare(const struct sessions *s, struct session_cell *c, struct session_slot *slot)

@@ -48,6 +48,9 @@ void ratchet_free(struct ratchet *r); /* NULL allowed */
 void ratchet_expand(const struct sessions *s, struct session_cell *c, const struct session_slot *slot,
 	uint32_t epoch);
 
+/* Finish a promotion that a crash interrupted. 0 or -EIO. */
+int ratchet_recover(struct session_slot *slot);
+
 /* Make the epoch after the current one ready: derive its keys into the slot unless they are there, and
  * expand them. Every older epoch's keys in the slot are wiped. 0 or -EIO. */
 int ratchet_prepare(const struct sessions *s, struct session_cell *c, struct session_slot *slot);

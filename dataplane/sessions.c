@@ -168,6 +168,10 @@ static int slot_check(const struct session_slot *slot, uint64_t index, uint32_t 
 static int cell_fill(struct sessions *s, struct session_cell *c, struct session_slot *slot,
 	uint64_t now_ns)
 {
+	int rc = ratchet_recover(slot);
+
+	if (rc)
+		return rc;
 	c->key_id = slot->key_id;
 	c->subscriber = slot->subscriber;
 	c->epoch = slot->epoch;
@@ -258,6 +262,7 @@ void sessions_remove_finish(struct sessions *s, uint64_t index)
 	failpoint("session.lanes");
 	slot->key_id = 0;
 	slot->session_id = 0;
+	slot->promoted = 0;
 	explicit_bzero(slot->keys, sizeof(slot->keys));
 	explicit_bzero(slot->secrets, sizeof(slot->secrets));
 	failpoint("session.keys");

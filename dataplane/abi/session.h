@@ -14,9 +14,10 @@
  * fd, takes flock(LOCK_EX|LOCK_NB), then bumps `generation`.
  *
  * Ratchet (protocol.md): `epoch` is the newest epoch whose successor's keys stand ready in keys[]. The
- * first authentic packet of that successor makes it current at once, in private memory; the service
- * thread then derives the next keys, and moves `epoch` on when they are complete. After a crash
- * between the two the next such packet simply promotes again. Order of stores, each a release:
+ * first authentic packet of that successor makes it current at once, in private memory and in `promoted`;
+ * the service thread then derives the next keys, and moves `epoch` on when they are complete. After a
+ * crash between the two the next dataplane does so at its start: a client that has had its answer may
+ * step again without sending anything else under this epoch. Order of stores, each a release: promoted,
  * secrets[(e + 2) & 1], keys[(e + 2) % 3], epoch = e + 1; then the secret of e + 1 is wiped, and the
  * keys of e when their time is over.
  *
@@ -75,7 +76,7 @@ struct session_slot {
 	uint64_t issued_ns;
 	uint64_t session_id;    /* control's name for it, never reused */
 	uint32_t epoch;
-	uint32_t pad;
+	uint32_t promoted; /* the newest epoch that was made current; epoch, or epoch + 1 for a moment */
 	struct session_keys keys[SESSION_EPOCHS]; /* [epoch % 3]; previous, current, next */
 	uint8_t secrets[2][32]; /* [(epoch + 1) & 1]: HKDF secret of epoch + 1; older ones are wiped */
 	uint64_t challenge; /* random; proves a provisional source (wire.h, path challenge) */

@@ -48,9 +48,10 @@ enum { WIRE_FLAG_EPOCH_MASK = 0x03 };
 
 /* Ratchet: only the client steps, when it seals, exactly one epoch whatever has passed: after the first
  * WIRE_EPOCH_FIRST datagrams of a session, then after WIRE_EPOCH_DATAGRAMS over all lanes (half of
- * what RFC 9001 appendix B allows AES-GCM at 2 KiB) or WIRE_EPOCH_S seconds; and never within
- * WIRE_EPOCH_MIN_S of the step before, which is how long the server may need to have the next keys
- * ready. A reply is sealed in its request's epoch. */
+ * what RFC 9001 appendix B allows AES-GCM at 2 KiB) or WIRE_EPOCH_S seconds. But the second step and later
+ * ones only WIRE_EPOCH_MIN_S after the first answer under the present epoch: without one the server may
+ * never have heard of it, and knows no further than it; and so long it may need to have the next keys
+ * ready (tests/spin/ratchet.pml). A reply is sealed in its request's epoch. */
 enum {
 	WIRE_EPOCH_FIRST = 100,
 	WIRE_EPOCH_DATAGRAMS = 1 << 27,

@@ -89,6 +89,7 @@ static void step(struct channel *ch)
 	if (!expand_epoch(ch, ch->epoch + 1, secret)) {
 		ch->epoch++;
 		ch->sealed = 0;
+		ch->answered = false;
 		ch->limit = ch->epoch_datagrams;
 		ch->epoch_began_ns = ch->now_ns;
 	}
@@ -100,7 +101,9 @@ static bool due(const struct channel *ch)
 {
 	uint64_t age_ns = ch->now_ns - ch->epoch_began_ns;
 
-	if (ch->epoch && ch->now_ns && age_ns < WIRE_EPOCH_MIN_S * NS_PER_S)
+	if (ch->epoch && !ch->answered)
+		return false;
+	if (ch->epoch && ch->now_ns && ch->now_ns - ch->answered_ns < WIRE_EPOCH_MIN_S * NS_PER_S)
 		return false;
 	return ch->sealed >= ch->limit || age_ns >= WIRE_EPOCH_S * NS_PER_S;
 }
@@ -193,6 +196,10 @@ static enum channel_verdict open_datagram(struct channel *ch, uint8_t *datagram,
 		return CHANNEL_TAG;
 	if (!window_accept(&ch->received, header.counter))
 		return CHANNEL_REPLAY;
+	if (!ch->answered && header.flags == (ch->epoch & WIRE_FLAG_EPOCH_MASK)) {
+		ch->answered = true;
+		ch->answered_ns = ch->now_ns;
+	}
 	memcpy(inner, body, INNER_BYTES);
 	*rows = body + INNER_BYTES;
 	*row_bytes = sealed - INNER_BYTES;

@@ -35,6 +35,8 @@ struct channel {
 	uint64_t limit;          /* the client steps when it has sealed so many: first 100, then ... */
 	uint64_t epoch_datagrams; /* ... so many: WIRE_EPOCH_DATAGRAMS, or what a test sets */
 	uint64_t epoch_began_ns; /* 0 = at the first channel_clock() */
+	bool answered;           /* under this epoch, and when first */
+	uint64_t answered_ns;
 	uint64_t now_ns;
 	uint32_t key_id;
 	uint16_t lane;

@@ -184,12 +184,16 @@ static void take_acks(struct matrix *m)
 	}
 }
 
+static void control_dies(struct matrix *m);
+
 static void guest_turn(struct matrix *m)
 {
 	if (now_ms() - m->guest_at_ms < 3)
 		return;
 	m->guest_at_ms = now_ms();
-	if (m->guest == ABSENT) {
+	if (m->guest == ABSENT && control_points[m->control_at % CONTROL_POINTS].change == FILL) {
+		control_dies(m);
+	} else if (m->guest == ABSENT) {
 		guest_comes(m);
 		sessions_table_fill(&m->world.table, &m->guest_slot, m->client.sessions[CLIENT_GUEST].secret);
 		m->guest = FILLED;
@@ -216,8 +220,6 @@ static bool control_dies_filling(struct matrix *m)
 {
 	bool killed;
 
-	if (m->guest != ABSENT)
-		return false;
 	guest_comes(m);
 	killed = control_fills(&m->world, &m->guest_slot, m->client.sessions[CLIENT_GUEST].secret);
 	guest_found(m);
@@ -260,9 +262,12 @@ static void control_dies(struct matrix *m)
 {
 	static bool (*const changes[])(struct matrix *) = {control_dies_filling, control_dies_limiting,
 		control_dies_marking};
-	struct control_point *p = &control_points[m->control_at++ % CONTROL_POINTS];
+	struct control_point *p = &control_points[m->control_at % CONTROL_POINTS];
 	struct failpoint_orders *o = m->world.control_orders;
 
+	if (p->change == FILL && m->guest != ABSENT)
+		return; /* guest_turn() calls again when there is one to be made */
+	m->control_at++;
 	snprintf(o->kill, sizeof(o->kill), "%s", p->name);
 	o->passes = 1;
 	if (changes[p->change](m)) {

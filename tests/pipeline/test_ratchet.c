@@ -109,6 +109,22 @@ static void the_epoch_before_ends_after_three_seconds_and_its_keys_are_wiped(voi
 	assert_true(served(r, &c)); /* and the next one was ready */
 }
 
+/* Its client had the answer and says nothing more under that epoch before it steps again. */
+static void a_crash_right_after_a_promotion_does_not_forget_it(void **state)
+{
+	struct rig *r = *state;
+	struct rig_client c;
+
+	rig_session(r, &c, 0x1001, 0, false);
+	c.epoch = 1;
+	assert_true(served(r, &c));
+	restart(r); /* before the service thread has looked */
+	c.epoch = 2;
+	assert_true(served(r, &c));
+	rig_ratchet(r);
+	assert_int_equal(slot_of(r, &c)->epoch, 2);
+}
+
 static void a_hundred_epochs_lose_nothing_and_repeat_no_reply_nonce(void **state)
 {
 	struct rig *r = *state;
@@ -267,6 +283,25 @@ static void the_client_librarys_steps_are_followed(void **state)
 	assert_int_equal(rig_count(r, STATS_COMPLETED), 3000);
 }
 
+/* However long nothing comes back, it stays where the server can follow. */
+static void the_client_library_steps_no_second_time_without_an_answer(void **state)
+{
+	struct rig *r = *state;
+	struct rig_client c;
+	struct channel ch;
+	struct wire_request q = {.segment_count = 1, .rows = 1};
+	uint8_t payload[RIG_FRAME];
+
+	rig_session(r, &c, 0x1001, 0, false);
+	assert_int_equal(channel_init(&ch, &r->shared.aead, c.secret, c.key_id, 0, CHANNEL_CLIENT), 0);
+	for (uint32_t i = 0; i < 300; i++) {
+		channel_clock(&ch, r->port->now_ns + i * 10 * NS_PER_S);
+		assert_true(channel_seal_request(&ch, &q, sample, sizeof(sample), payload, sizeof(payload)) > 0);
+	}
+	assert_int_equal(ch.epoch, 1);
+	channel_uninit(&ch);
+}
+
 /* ---- lanes, on two workers ---- */
 
 static void hand_over_rig(struct rig *r, struct rig_client *c)
@@ -411,6 +446,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(the_first_packet_of_the_next_epoch_makes_it_current),
 		TEST(the_epoch_before_ends_after_three_seconds_and_its_keys_are_wiped),
+		TEST(a_crash_right_after_a_promotion_does_not_forget_it),
 		TEST(a_hundred_epochs_lose_nothing_and_repeat_no_reply_nonce),
 		TEST(a_forged_epoch_changes_nothing),
 		TEST(a_crash_anywhere_in_a_key_change_loses_no_request),
@@ -418,6 +454,7 @@ int main(void)
 		TEST(a_renewed_session_keeps_its_epochs_limits),
 		TEST(a_slot_used_again_does_not_inherit_a_key_change),
 		TEST(the_client_librarys_steps_are_followed),
+		TEST(the_client_library_steps_no_second_time_without_an_answer),
 		cmocka_unit_test(a_packet_on_the_wrong_worker_is_opened_there_and_answered_by_the_owner),
 		cmocka_unit_test(a_replay_through_another_worker_is_found_by_the_owner),
 		cmocka_unit_test(an_owner_on_another_port_and_an_ended_session_are_counted_drops),

@@ -45,6 +45,8 @@ cases=(
 	"breaks slots BROKEN_SLOT"
 	"holds table" "holds table LONG_LIVES" "breaks table BROKEN_LOCK" "breaks table BROKEN_PUBLISH"
 	"breaks table BROKEN_HIGHEST" "breaks table BROKEN_BIT"
+	"holds ratchet" "holds ratchet NO_CRASH" "breaks ratchet BROKEN_BLIND" "breaks ratchet NO_CRASH BROKEN_AGE"
+	"breaks ratchet BROKEN_PROMOTION" "breaks ratchet BROKEN_STEP" "breaks ratchet BROKEN_WIPE"
 	"holds ring" "breaks ring BROKEN_ORDER" "breaks ring BROKEN_FULL" "breaks ring BROKEN_TAIL"
 )
 for i in "${!cases[@]}"; do

@@ -299,11 +299,11 @@ static size_t next_frame(struct matrix *m, uint8_t *frame)
 
 	if (dice < 4)
 		n = client_repeat(&m->client, random_of(m), frame);
-	else if (dice < 6)
+	else if (dice < 8)
 		n = client_retry(&m->client, frame);
 	if (!n && dice == 15) /* a jump, so that words of the window are cleared */
 		m->client.sessions[random_of(m) % CLIENT_SESSIONS].counter += random_of(m) % 700;
-	if (!n && m->client.guest && dice < 9)
+	if (!n && m->client.guest && dice < 10)
 		n = client_request(&m->client, CLIENT_GUEST, frame);
 	if (!n)
 		n = client_request(&m->client, random_of(m) % CLIENT_SESSIONS, frame);

@@ -12,7 +12,7 @@ log=$(mktemp) || exit 1
 trap 'rm -f "$log"' EXIT
 passed=0 failed=0
 
-"$kills" "${KILLS:-2000}" "${SEED:-1}" >"$log" 2>&1
+"$kills" "${KILLS:-1000}" "${SEED:-1}" >"$log" 2>&1
 cat "$log"
 read -r passed _ failed _ < <(tail -1 "$log")
 [[ $(tail -1 "$log") =~ ^[0-9]+\ passed ]] || { passed=0 failed=1; }

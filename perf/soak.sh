@@ -1,0 +1,59 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Long load at 80 % of what the live-sealing pair can do, while limits, models and key epochs change all the time.
+#
+#   SOAK_SECONDS=n   (600)          SOAK_MODEL=name (fraud)        SOAK_KIND=memif|af_xdp (memif)
+#
+# Rows in build/perf/soak.json. Fails when a request is lost, a datagram is not accounted for, or memory grows.
+# timeout: 300
+# shellcheck disable=SC2034,SC2317 # lib_enter returns in the inner shell only; shellcheck thinks never
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+BUILD=${BUILD:-build}
+# shellcheck source=firmware-config/lib.sh
+. firmware-config/lib.sh
+RIG_MEMORY_MB=256
+lib_enter $((RIG_MEMORY_MB + 288)) "$@"
+# shellcheck source=firmware-config/stack.sh
+. firmware-config/stack.sh
+# shellcheck source=perf/rig.sh
+. perf/rig.sh
+RIG_ROOT=$MR_WORK
+RIG_SESSIONS=1024
+RIG_HUGE=
+((${MR_HUGE_MISSING:-0} > 0)) || RIG_HUGE=1
+seconds=${SOAK_SECONDS:-600} model=${SOAK_MODEL:-fraud} kind=${SOAK_KIND:-memif}
+say() { printf '%s\n' "$*" >&2; }
+
+# Once a second: another rate (never one that is felt), another artifact of the model under load.
+change_all() {
+	local i=0
+	while sleep 1; do
+		i=$((i + 1))
+		millrace plan set bench --rate $((400000000 + i % 2 * 100000000)) --burst $((40000000 + i % 3 * 1000000)) >>"$MR_WORK/log/plan.log" 2>&1
+		stack_model "$model"
+	done
+}
+
+lib_net || mr_die "the measuring network could not be made"
+rig_up "$kind" || { stack_last_words 15; mr_die "the $kind appliance did not start"; }
+rig_bench "$model" "$RIG_ROOT/max.json" --seconds 5 --window 256 || mr_die "the maximum could not be measured: $(tail -1 "$MR_WORK/log/bench.log")"
+max=$(jq .req_s "$RIG_ROOT/max.json")
+rate=$(jq '.req_s * 0.8 | floor' "$RIG_ROOT/max.json")
+say "soak: $model over $kind, $seconds s at $rate requests/s, 80 % of the live-sealing pair's ${max%.*}"
+/usr/bin/python3 perf/soak.py sample "$MILLRACE_RUN/control.sock" "$CONTROL_PID" "$RIG_ROOT/samples.jsonl" &
+sampler=$!
+change_all &
+changer=$!
+rig_bench "$model" "$RIG_ROOT/report.json" --seconds "$seconds" --rate "$rate" --attempts 10 --timeout-ms 50
+sleep 1.5 # one more sample: everything has arrived
+kill "$changer" "$sampler"
+wait "$changer" "$sampler" 2>/dev/null
+mkdir -p "$BUILD/perf"
+/usr/bin/python3 perf/soak.py judge "$RIG_ROOT/samples.jsonl" "$RIG_ROOT/report.json" "$BUILD/perf/soak.json" >"$RIG_ROOT/verdict"
+status=$?
+cat "$RIG_ROOT/verdict"
+jq --argjson max "$max" '.max_req_s = $max' "$BUILD/perf/soak.json" >"$RIG_ROOT/soak.json" && cp "$RIG_ROOT/soak.json" "$BUILD/perf/soak.json"
+rig_down
+echo "$(grep -c '^ok' "$RIG_ROOT/verdict") passed, $(grep -c '^not ok' "$RIG_ROOT/verdict") failed, 0 skipped"
+exit "$status"

@@ -28,7 +28,7 @@ test_loadgen_SRCS = tests/unit/test_loadgen.c $(addprefix perf/loadgen/,arrivals
 	dataplane/base/histogram.c $(filter-out %/client.c %/pending.c,$(CLIENT_SRCS)) $(CLIENT_BASE_SRCS)
 test_loadgen_LIBS = -lcmocka $(CLIENT_LIBS)
 
-# Long load at 80 % of the measured maximum while limits, models and key epochs change: make soak [SECONDS=n].
+# Long load at 80 % of the measured maximum while limits and models change: make soak [SECONDS=n].
 soak: deps
 	$(Q)$(MAKE) $(JOBS) $(BUILD)/.all
 	$(Q)BUILD=$(BUILD) SOAK_SECONDS=$(if $(filter command line,$(origin SECONDS)),$(SECONDS),600) perf/soak.sh

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Long load at 80 % of what the live-sealing pair can do, while limits, models and key epochs change all the time.
+# Long load at 80 % of what the live-sealing pair can do, while limits and models change every second and key epochs by their own rules.
 #
 #   SOAK_SECONDS=n   (600)          SOAK_MODEL=name (fraud)        SOAK_KIND=memif|af_xdp (memif)
 #

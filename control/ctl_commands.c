@@ -273,6 +273,18 @@ static int whole_arg(struct ctl_request *rq, const char *name, uint32_t min, uin
 	return 0;
 }
 
+/* Units a month: any whole number that JSON carries; plans_set() knows the largest. */
+static int quota_arg(struct ctl_request *rq, uint64_t *out, struct error *err)
+{
+	const json_t *v = json_object_get(rq->args, "quota");
+	double d = v ? json_number_value(v) : 0;
+
+	if (!(d >= 0 && d < 1e18) || d != (double)(uint64_t)d)
+		return error_set(err, -EINVAL, "\"quota\" must be a whole number of units a month, 0 = any");
+	*out = (uint64_t)d;
+	return 0;
+}
+
 static int run_plan_set(struct ctl_request *rq, json_t **result, struct error *err)
 {
 	struct plan p = {.rate = json_number_value(json_object_get(rq->args, "rate")),
@@ -284,6 +296,8 @@ static int run_plan_set(struct ctl_request *rq, json_t **result, struct error *e
 		rc = whole_arg(rq, "weight", 1, LIMIT_WEIGHT_MAX, 1, &p.weight, err);
 	if (rc == 0)
 		rc = whole_arg(rq, "concurrent", 0, LIMIT_CONCURRENT_MAX, 0, &p.concurrent, err);
+	if (rc == 0)
+		rc = quota_arg(rq, &p.quota, err);
 	if (rc == 0 && snprintf(p.name, sizeof(p.name), "%s", name) >= (int)sizeof(p.name))
 		rc = error_set(err, -EINVAL, "\"name\": longer than %zu bytes", sizeof(p.name) - 1);
 	if (rc == 0)
@@ -362,7 +376,7 @@ static const struct ctl_command commands[] = {
 	{"plan.set", CTL_OPERATOR, true,
 		{{"name", CTL_TEXT, true}, {"rate", CTL_NUMBER, true}, {"burst", CTL_NUMBER, true},
 			{"models", CTL_LIST, false}, {"weight", CTL_NUMBER, false},
-			{"concurrent", CTL_NUMBER, false}},
+			{"concurrent", CTL_NUMBER, false}, {"quota", CTL_NUMBER, false}},
 		run_plan_set, "create or change a plan; its subscribers follow at once"},
 	{"plan.remove", CTL_OPERATOR, true, {{"name", CTL_TEXT, true}}, run_plan_remove,
 		"remove a plan nobody is on"},

@@ -19,7 +19,7 @@ fuzz_config_SRCS = tests/fuzz/fuzz_config.c $(CONFIG_SRCS) dataplane/base/error.
 fuzz_config_LIBS = -lcyaml -lyaml -ljansson
 
 TESTS += test_subscribers
-test_subscribers_SRCS = tests/ctl/test_subscribers.c $(addprefix control/,subscribers.c plans.c usage.c \
+test_subscribers_SRCS = tests/ctl/test_subscribers.c $(addprefix control/,subscribers.c plans.c quota.c usage.c \
 	api_key.c store.c paths.c) ebpf/limit_table.c $(BASE_SRCS)
 test_subscribers_LIBS = -levent_core -lsqlite3 $(BASE_LIBS) -lcmocka
 

@@ -8,11 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "control/license.h"
 #include "control/models.h"
 #include "control/store.h"
 #include "control/subscribers_private.h"
 #include "ebpf/limit_table.h"
+
+#define QUOTA_MAX (1ull << 53) /* what JSON numbers carry exactly */
 
 int name_check(const char *what, const char *name, struct error *err)
 {
@@ -62,6 +65,7 @@ static int load_plan(struct sqlite3_stmt *st, void *arg)
 		store_text(st, 3, p->models, sizeof(p->models));
 		p->weight = (uint32_t)sqlite3_column_int64(st, 4);
 		p->concurrent = (uint32_t)sqlite3_column_int64(st, 5);
+		p->quota = (uint64_t)sqlite3_column_int64(st, 6);
 		return 0;
 	}
 	return -ENOSPC;
@@ -70,7 +74,7 @@ static int load_plan(struct sqlite3_stmt *st, void *arg)
 int plans_load(struct control *ctl, struct error *err)
 {
 	return store_query(ctl->store, err, load_plan, ctl->subscribers,
-		"SELECT name, rate, burst, models, weight, concurrent FROM plan ORDER BY name", "");
+		"SELECT name, rate, burst, models, weight, concurrent, quota FROM plan ORDER BY name", "");
 }
 
 static int compare(const void *a, const void *b)
@@ -102,6 +106,8 @@ static int check_plan(struct control *ctl, const struct plan *p, struct error *e
 	if (!rc && (p->weight > LIMIT_WEIGHT_MAX || p->concurrent > LIMIT_CONCURRENT_MAX))
 		rc = error_set(err, -EINVAL, "weight must be 1 to %d, concurrent 0 to %d",
 			LIMIT_WEIGHT_MAX, LIMIT_CONCURRENT_MAX);
+	if (!rc && p->quota > QUOTA_MAX)
+		rc = error_set(err, -EINVAL, "quota must be 0 to %g units a month", (double)QUOTA_MAX);
 	if (!rc)
 		rc = limits_valid(p->rate, p->burst, err);
 	if (!rc)
@@ -130,12 +136,14 @@ int plans_set(struct control *ctl, const struct plan *p, bool dry_run, struct er
 	if (rc || dry_run)
 		return rc;
 	rc = store_run(ctl->store, err, "INSERT INTO plan (name, rate, burst, models, weight, "
-		"concurrent) VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (name) DO UPDATE SET rate = ?2, "
-		"burst = ?3, models = ?4, weight = ?5, concurrent = ?6", "sddsii", p->name, p->rate,
-		p->burst, p->models, (int64_t)p->weight, (int64_t)p->concurrent);
+		"concurrent, quota) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (name) DO UPDATE SET "
+		"rate = ?2, burst = ?3, models = ?4, weight = ?5, concurrent = ?6, quota = ?7", "sddsiii",
+		p->name, p->rate, p->burst, p->models, (int64_t)p->weight, (int64_t)p->concurrent,
+		(int64_t)p->quota);
 	if (rc)
 		return rc;
 	*at = *p;
+	quota_turn(ctl, clock_wall_s());
 	subscribers_apply_all(ctl);
 	return 0;
 }

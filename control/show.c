@@ -168,6 +168,9 @@ json_t *show_subscriber(const struct subscriber *s)
 	json_object_set_new(o, "models", name_list(s->models));
 	json_object_set_new(o, "suspended", json_boolean(s->suspended));
 	json_object_set_new(o, "units", number(s->units));
+	json_object_set_new(o, "month_units", number(s->month_units));
+	json_object_set_new(o, "quota", number(s->quota));
+	json_object_set_new(o, "quota_spent", json_boolean(s->quota_spent));
 	json_object_set_new(o, "created", json_integer(s->created_wall_s));
 	json_object_set_new(o, "sessions", number(s->sessions));
 	return o;
@@ -196,6 +199,7 @@ json_t *show_plan(const struct plan *p)
 	json_object_set_new(o, "models", name_list(p->models));
 	json_object_set_new(o, "weight", number(p->weight ? p->weight : 1));
 	json_object_set_new(o, "concurrent", number(p->concurrent));
+	json_object_set_new(o, "quota", number(p->quota));
 	return o;
 }
 

@@ -38,6 +38,9 @@ static const char *const migrations[] = {
 	"CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;",
 	"ALTER TABLE plan ADD COLUMN weight INTEGER NOT NULL DEFAULT 1;"
 	"ALTER TABLE plan ADD COLUMN concurrent INTEGER NOT NULL DEFAULT 0;",
+	"ALTER TABLE plan ADD COLUMN quota INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE subscriber ADD COLUMN month INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE subscriber ADD COLUMN month_base INTEGER NOT NULL DEFAULT 0;",
 };
 enum { SCHEMA_VERSION = sizeof(migrations) / sizeof(migrations[0]) };
 

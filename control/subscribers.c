@@ -89,7 +89,8 @@ void member_apply(struct control *ctl, uint32_t index)
 {
 	struct member *m = &ctl->subscribers->all[index];
 	struct limit_slot *slot = limits_table_slot(ctl, index);
-	struct limit_plan plan = {.flags = LIMIT_ACTIVE | (m->suspended ? LIMIT_BLOCKED : 0)};
+	struct limit_plan plan = {.flags = LIMIT_ACTIVE | (m->suspended ? LIMIT_BLOCKED : 0) |
+					   (m->quota_spent ? LIMIT_QUOTA_EXHAUSTED : 0)};
 	struct error err = {0};
 	const char *models;
 	double burst;
@@ -128,6 +129,7 @@ double subscribers_total_rate(struct control *ctl)
 static void to_public(struct control *ctl, uint32_t index, struct subscriber *out)
 {
 	struct member *m = &ctl->subscribers->all[index];
+	const struct plan *plan = plan_find(ctl->subscribers, m->plan);
 	const char *models;
 
 	usage_read(ctl, index);
@@ -139,6 +141,9 @@ static void to_public(struct control *ctl, uint32_t index, struct subscriber *ou
 	snprintf(out->models, sizeof(out->models), "%s", models);
 	out->suspended = m->suspended;
 	out->units = m->units;
+	out->month_units = quota_used(m);
+	out->quota_spent = m->quota_spent;
+	out->quota = plan ? plan->quota : 0;
 	out->created_wall_s = m->created_wall_s;
 	out->sessions = sessions_count(ctl, index);
 }
@@ -310,6 +315,7 @@ static int prepare_new(struct control *ctl, const char *name, const struct subsc
 	memset(m, 0, sizeof(*m));
 	snprintf(m->name, sizeof(m->name), "%s", name);
 	m->created_wall_s = clock_wall_s();
+	quota_begin(m, m->created_wall_s);
 	rc = change_member(ctl, m, c, err);
 	if (!rc)
 		rc = check_member(ctl, m, NULL, err);
@@ -448,6 +454,8 @@ static int load_member(struct sqlite3_stmt *st, void *arg)
 	m->units = m->stored = (uint64_t)sqlite3_column_int64(st, 10);
 	m->last_seen = (uint64_t)sqlite3_column_int64(st, 11);
 	m->created_wall_s = sqlite3_column_int64(st, 12);
+	m->month = (uint32_t)sqlite3_column_int64(st, 13);
+	m->month_base = (uint64_t)sqlite3_column_int64(st, 14);
 	s->n++;
 	return 0;
 }
@@ -457,6 +465,13 @@ static void on_usage(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	usage_store(arg);
+}
+
+static void on_quota(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	quota_turn(arg, clock_wall_s());
 }
 
 /* Slots that no subscriber owns any more (a database restored, a crash between two writes) are shut. */
@@ -474,7 +489,7 @@ static void clear_orphans(struct control *ctl)
 int subscribers_init(struct control *ctl, struct error *err)
 {
 	struct subscribers *s = calloc(1, sizeof(*s));
-	struct timeval tv = {USAGE_MS / 1000, 0};
+	struct timeval tv = {USAGE_MS / 1000, 0}, quota_tv = {QUOTA_MS / 1000, 0};
 	int rc;
 
 	if (!s)
@@ -489,15 +504,18 @@ int subscribers_init(struct control *ctl, struct error *err)
 	if (!rc)
 		rc = store_query(ctl->store, err, load_member, s, "SELECT slot, name, plan, rate, "
 			"burst, models, suspended, key_id, key_salt, key_hash, units, last_seen, "
-			"created_wall_s FROM subscriber", "");
+			"created_wall_s, month, month_base FROM subscriber", "");
 	if (rc == -ERANGE)
 		error_set(err, rc, "limits.slots is %u but a subscriber has a higher slot", s->slots);
 	if (rc)
 		return rc;
 	clear_orphans(ctl);
+	quota_turn(ctl, clock_wall_s()); /* before anybody is served */
 	subscribers_apply_all(ctl);
+	s->quota = ctl->base ? event_new(ctl->base, -1, EV_PERSIST, on_quota, ctl) : NULL;
 	s->usage = ctl->base ? event_new(ctl->base, -1, EV_PERSIST, on_usage, ctl) : NULL;
-	if (ctl->base && (!s->usage || event_add(s->usage, &tv) < 0))
+	if (ctl->base && (!s->usage || !s->quota || event_add(s->usage, &tv) < 0 ||
+		event_add(s->quota, &quota_tv) < 0))
 		return error_set(err, -ENOMEM, "out of memory");
 	return 0;
 }
@@ -512,6 +530,8 @@ void subscribers_uninit(struct control *ctl)
 		usage_store(ctl);
 	if (s->usage)
 		event_free(s->usage);
+	if (s->quota)
+		event_free(s->quota);
 	free(s->all);
 	free(s->plans);
 	free(s);

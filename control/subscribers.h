@@ -15,6 +15,7 @@ struct plan {
 	char models[1024]; /* comma-separated names, empty = all */
 	uint32_t weight;     /* share of a worker's core under overload, 1..LIMIT_WEIGHT_MAX; 0 = 1 */
 	uint32_t concurrent; /* requests that may wait or run at once, 0 = any number */
+	uint64_t quota;      /* units a calendar month (UTC), 0 = any number */
 };
 
 struct subscriber {
@@ -26,6 +27,9 @@ struct subscriber {
 	char models[1024]; /* effective, comma-separated, empty = all */
 	bool suspended;
 	uint64_t units; /* admitted since created_wall_s */
+	uint64_t month_units; /* and in this month */
+	uint64_t quota;       /* the plan's units a month, 0 = any number */
+	bool quota_spent;
 	int64_t created_wall_s;
 	uint32_t sessions; /* live now */
 };

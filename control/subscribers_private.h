@@ -8,7 +8,7 @@
 
 struct event;
 
-enum { MAX_PLANS = 256, USAGE_MS = 5000 };
+enum { MAX_PLANS = 256, USAGE_MS = 5000, QUOTA_MS = 1000 };
 
 struct member {
 	char name[SUBSCRIBER_NAME_BYTES]; /* empty = the slot is free */
@@ -22,13 +22,16 @@ struct member {
 	uint64_t last_seen; /* limit_slot.units_admitted when units was brought up to date */
 	uint64_t stored;    /* units as the database has them */
 	int64_t created_wall_s;
+	uint32_t month;      /* year x 100 + month whose quota counts; 0 = none yet */
+	bool quota_spent;
+	uint64_t month_base; /* units when it began */
 };
 
 struct subscribers {
 	struct member *all; /* [slots], by limiter slot */
 	uint32_t slots, n;
 	struct plan *plans; /* [MAX_PLANS]; an empty name = free */
-	struct event *usage;
+	struct event *usage, *quota;
 };
 
 /* A name of people, plans and models: 1 to 63 of a-z A-Z 0-9 . _ - */
@@ -48,4 +51,8 @@ double members_rate(const struct subscribers *s, const char *plan, double rate);
 /* usage.c: bring units up to date from the slot; write all that changed to the database. */
 void usage_read(struct control *ctl, uint32_t index);
 void usage_store(struct control *ctl);
+/* quota.c: units used in the present month; and who has used up his plan's, at wall clock `wall_s`. */
+void quota_begin(struct member *m, int64_t wall_s); /* a month from here: a new member */
+uint64_t quota_used(const struct member *m);
+void quota_turn(struct control *ctl, int64_t wall_s);
 int plans_load(struct control *ctl, struct error *err);

@@ -43,8 +43,9 @@ void usage_store(struct control *ctl)
 
 		if (m->name[0] && m->units != m->stored)
 			rc = store_run(ctl->store, &err, "UPDATE subscriber SET units = ?1, "
-				"last_seen = ?2 WHERE slot = ?3", "iii", (int64_t)m->units,
-				(int64_t)m->last_seen, (int64_t)i);
+				"last_seen = ?2, month = ?3, month_base = ?4 WHERE slot = ?5", "iiiii",
+				(int64_t)m->units, (int64_t)m->last_seen, (int64_t)m->month,
+				(int64_t)m->month_base, (int64_t)i);
 	}
 	rc = store_end(ctl->store, rc, &err); /* after a refused BEGIN its ROLLBACK does nothing */
 	if (rc)

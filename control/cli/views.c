@@ -291,17 +291,19 @@ static void plans_table(const json_t *list)
 {
 	const json_t *p;
 	size_t i;
-	TABLE(t, "plan", ">rate/s", ">burst", ">weight", ">concurrent", "models");
+	TABLE(t, "plan", ">rate/s", ">burst", ">weight", ">concurrent", ">quota/month", "models");
 
 	json_array_foreach(list, i, p) {
 		char rate[UNIT_BYTES], burst[UNIT_BYTES], weight[UNIT_BYTES], cap[UNIT_BYTES], models[200];
+		char quota[UNIT_BYTES];
 
 		field_names(p, "models", models, sizeof(models));
 		snprintf(weight, sizeof(weight), "%.0f", field_number(p, "weight"));
 		snprintf(cap, sizeof(cap), "%.0f", field_number(p, "concurrent"));
 		table_row(&t, (const char *const[]){field_text(p, "name"),
 			unit_count(field_number(p, "rate"), rate), unit_count(field_number(p, "burst"), burst),
-			weight, field_number(p, "concurrent") > 0 ? cap : "-", models});
+			weight, field_number(p, "concurrent") > 0 ? cap : "-",
+			field_number(p, "quota") > 0 ? unit_count(field_number(p, "quota"), quota) : "-", models});
 	}
 	table_print(&t);
 }

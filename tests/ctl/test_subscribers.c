@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,7 +23,7 @@
 #include "control/models.h"
 #include "control/sessions.h"
 #include "control/store.h"
-#include "control/subscribers.h"
+#include "control/subscribers_private.h"
 
 enum { SLOTS = 8 };
 
@@ -213,7 +214,7 @@ static void the_key_itself_is_stored_nowhere(void **state)
 static void a_restart_keeps_subscribers_keys_and_limits(void **state)
 {
 	struct control *ctl = *state;
-	struct plan p = {"gold", 5000, 50, "digits", 7, 3};
+	struct plan p = {"gold", 5000, 50, "digits", 7, 3, 0};
 	struct subscriber_change c = {.plan = "gold", .has_plan = true};
 	struct subscriber out;
 	char key[API_KEY_BYTES];
@@ -231,6 +232,66 @@ static void a_restart_keeps_subscribers_keys_and_limits(void **state)
 	assert_int_equal(limits_concurrent(slots[out.index].flags), 3);
 	assert_int_equal(slots[out.index].model_mask, 1);
 	assert_int_equal(slots[out.index].interval_ticks, LIMITS_TICKS_PER_S / 5000);
+}
+
+/* November 2026, the last second of it, and December. */
+enum { NOVEMBER_S = 1795564800, NOVEMBER_END_S = 1796083199, DECEMBER_S = 1796083200 };
+
+static void a_monthly_quota_closes_the_slot_until_the_next_month(void **state)
+{
+	struct control *ctl = *state;
+	struct plan p = {.name = "gold", .rate = 5000, .burst = 50, .quota = 1000};
+	struct subscriber_change c = {.plan = "gold", .has_plan = true};
+	struct subscriber out;
+	char key[API_KEY_BYTES];
+	uint32_t i;
+
+	assert_int_equal(plans_set(ctl, &p, false, NULL), 0);
+	assert_int_equal(subscribers_add(ctl, "acme", &c, false, &out, key, NULL), 0);
+	i = out.index;
+	/* time(NULL) lies before or after; only what is set forward counts, so begin a month of our own. */
+	ctl->subscribers->all[i].month = 202610;
+	quota_turn(ctl, NOVEMBER_S);
+	slots[i].units_admitted += 999;
+	quota_turn(ctl, NOVEMBER_S + 60);
+	assert_int_equal(slots[i].flags & LIMIT_QUOTA_EXHAUSTED, 0);
+	slots[i].units_admitted += 1;
+	quota_turn(ctl, NOVEMBER_S + 61);
+	assert_int_equal(slots[i].flags & LIMIT_QUOTA_EXHAUSTED, LIMIT_QUOTA_EXHAUSTED);
+	assert_int_equal(subscribers_by_index(ctl, i, &out), 0);
+	assert_true(out.quota_spent && out.month_units == 1000 && out.quota == 1000);
+	quota_turn(ctl, NOVEMBER_S - 3600 * 24 * 60); /* a clock set back gives nothing */
+	quota_turn(ctl, NOVEMBER_END_S);
+	assert_int_equal(slots[i].flags & LIMIT_QUOTA_EXHAUSTED, LIMIT_QUOTA_EXHAUSTED);
+	quota_turn(ctl, DECEMBER_S);
+	assert_int_equal(slots[i].flags & LIMIT_QUOTA_EXHAUSTED, 0);
+	assert_int_equal(subscribers_by_index(ctl, i, &out), 0);
+	assert_true(!out.quota_spent && out.month_units == 0 && out.units == 1000);
+}
+
+static void a_used_up_quota_survives_a_restart_and_yields_to_a_larger_plan(void **state)
+{
+	struct control *ctl = *state;
+	struct plan p = {.name = "gold", .rate = 5000, .burst = 50, .quota = 1000};
+	struct subscriber_change c = {.plan = "gold", .has_plan = true};
+	struct subscriber out;
+	char key[API_KEY_BYTES];
+
+	assert_int_equal(plans_set(ctl, &p, false, NULL), 0);
+	assert_int_equal(subscribers_add(ctl, "acme", &c, false, &out, key, NULL), 0);
+	slots[out.index].units_admitted += 1500;
+	quota_turn(ctl, time(NULL));
+	stop(ctl);
+	memset(slots, 0, sizeof(slots)); /* the host was restarted too */
+	start(ctl);
+	assert_int_equal(subscribers_by_key(ctl, key, &out), 0);
+	assert_true(out.quota_spent && out.month_units == 1500);
+	assert_int_equal(slots[out.index].flags & LIMIT_QUOTA_EXHAUSTED, LIMIT_QUOTA_EXHAUSTED);
+	p.quota = 2000;
+	assert_int_equal(plans_set(ctl, &p, false, NULL), 0);
+	assert_int_equal(slots[out.index].flags & LIMIT_QUOTA_EXHAUSTED, 0);
+	p.quota = 1ull << 54;
+	assert_int_equal(plans_set(ctl, &p, false, NULL), -EINVAL);
 }
 
 static void usage_never_goes_back_and_is_never_counted_twice(void **state)
@@ -276,7 +337,7 @@ static void the_licence_bounds_subscribers_and_their_rates(void **state)
 {
 	struct control *ctl = *state;
 	struct subscriber_change more = {.rate = 80, .has_rate = true};
-	struct plan p = {"big", 1000, 10, "", 1, 0};
+	struct plan p = {"big", 1000, 10, "", 1, 0, 0};
 	struct error err = {0};
 	struct subscriber s;
 	char key[API_KEY_BYTES];
@@ -302,7 +363,7 @@ static void the_licence_bounds_subscribers_and_their_rates(void **state)
 static void a_changed_plan_reaches_every_slot_at_once(void **state)
 {
 	struct control *ctl = *state;
-	struct plan p = {"gold", 1000, 10, "", 1, 0};
+	struct plan p = {"gold", 1000, 10, "", 1, 0, 0};
 	struct subscriber_change on_plan = {.plan = "gold", .has_plan = true};
 	struct subscriber_change own = {.plan = "gold", .has_plan = true, .rate = 7, .has_rate = true};
 	struct subscriber s;
@@ -328,8 +389,8 @@ static void what_is_refused_changes_nothing(void **state)
 	struct subscriber_change c = {.rate = 5, .has_rate = true};
 	struct subscriber s;
 	char key[API_KEY_BYTES];
-	struct plan heavy = {"p", 1, 1, "", LIMIT_WEIGHT_MAX + 1, 0};
-	struct plan bad = {"p", 0, 1, "", 1, 0}, unknown = {"p", 1, 1, "nope", 1, 0};
+	struct plan heavy = {"p", 1, 1, "", LIMIT_WEIGHT_MAX + 1, 0, 0};
+	struct plan bad = {"p", 0, 1, "", 1, 0, 0}, unknown = {"p", 1, 1, "nope", 1, 0, 0};
 
 	assert_int_equal(add(ctl, "", 5, key, NULL), -EINVAL);
 	assert_int_equal(add(ctl, "a b", 5, key, NULL), -EINVAL);
@@ -399,6 +460,8 @@ int main(void)
 		T(a_key_finds_its_subscriber_and_no_other_text_does),
 		T(the_key_itself_is_stored_nowhere),
 		T(a_restart_keeps_subscribers_keys_and_limits),
+		T(a_monthly_quota_closes_the_slot_until_the_next_month),
+		T(a_used_up_quota_survives_a_restart_and_yields_to_a_larger_plan),
 		T(usage_never_goes_back_and_is_never_counted_twice),
 		T(a_freed_slot_starts_its_next_owner_at_zero),
 		T(the_licence_bounds_subscribers_and_their_rates),

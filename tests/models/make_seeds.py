@@ -16,6 +16,7 @@ CORPUS = os.path.join(ROOT, "tests", "fuzz", "corpus")
 TOOL = os.path.join(ROOT, "build", "bin", "millrace-model")
 CONV_HEAD_BYTES = 12288  # as HEAD_BYTES, with three general operators
 HEAD_BYTES = 5632  # header page and program of a small artifact; the harness adds zero weights
+WHOLE = ("trees", "attention", "norm", "lstm", "gru")
 WEIGHTS = 8192  # where they begin in a small artifact: trees are nothing without theirs
 
 
@@ -52,7 +53,36 @@ def models():
     yield ("constant", 13, [node("Constant", [], ["k"], value_floats=[1.0, 2.0, 3.0]),
                             node("Mul", ["x", "k"], ["m"]), node("Identity", ["m"], ["y"])],
            [tensor("x", "n", 3)], [])
+    yield from sequence_models()
     yield from ml_models()
+
+
+def sequence_models():
+    """Two heads of attention over three tokens, four wide, with a mask; a norm and an activation as chains; cells."""
+    node, x = helper.make_node, [tensor("x", "n", 3, 4)]
+    ints = lambda name, *values: constant(name, np.array(values, np.int64))
+    split = [node("Reshape", [p, "s"], [f"{p}4"]) for p in "qkv"]
+    yield ("attention", 13, [
+        node("MatMul", ["x", "w"], ["p"]), node("Split", ["p"], ["q", "k", "v"], axis=2), *split,
+        node("Transpose", ["q4"], ["qt"], perm=[0, 2, 1, 3]), node("Transpose", ["k4"], ["kt"], perm=[0, 2, 3, 1]),
+        node("Transpose", ["v4"], ["vt"], perm=[0, 2, 1, 3]), node("MatMul", ["qt", "kt"], ["s0"]),
+        node("Mul", ["s0", "c"], ["s1"]), node("Add", ["s1", "m"], ["s2"]), node("Softmax", ["s2"], ["a"], axis=3),
+        node("MatMul", ["a", "vt"], ["y0"]), node("Transpose", ["y0"], ["y1"], perm=[0, 2, 1, 3]),
+        node("Reshape", ["y1", "t"], ["y"])], x,
+        [constant("w", np.ones((4, 12), np.float32)), ints("s", 0, 3, 2, 2), ints("t", 0, 3, 4),
+         constant("c", np.array(0.5, np.float32)), constant("m", np.zeros((3, 3), np.float32))])
+    yield ("norm", 13, [
+        node("ReduceMean", ["x"], ["m"], axes=[-1]), node("Sub", ["x", "m"], ["d"]), node("Pow", ["d", "two"], ["p"]),
+        node("ReduceMean", ["p"], ["v"], axes=[-1]), node("Add", ["v", "e"], ["ve"]), node("Sqrt", ["ve"], ["r"]),
+        node("Div", ["d", "r"], ["n"]), node("Sigmoid", ["n"], ["g"]), node("Mul", ["n", "g"], ["y"])], x,
+        [constant("two", np.array(2, np.float32)), constant("e", np.array(1e-5, np.float32))])
+    for cell, gates in (("LSTM", 4), ("GRU", 3)):
+        yield (cell.lower(), 14, [
+            node("Transpose", ["x"], ["t"], perm=[1, 0, 2]),
+            node(cell, ["t", "w", "r", "b"], ["h"], hidden_size=2, direction="bidirectional"),
+            node("Transpose", ["h"], ["y"], perm=[2, 0, 1, 3])], x,
+            [constant("w", np.ones((2, 2 * gates, 4), np.float32)), constant("r", np.ones((2, 2 * gates, 2), np.float32)),
+             constant("b", np.ones((2, 4 * gates), np.float32))])
 
 
 def ml_models():
@@ -105,7 +135,7 @@ def main():
         artifact = os.path.join(folders["fuzz_artifact"], name + ".mrm")
         subprocess.run([TOOL, "compile", path, "-o", artifact, "--max-rows", "8"], check=True)
         told = json.loads(subprocess.run([TOOL, "inspect", "--json", artifact], check=True, capture_output=True).stdout)
-        heads = {"trees": WEIGHTS + told["weights_bytes"], "conv": CONV_HEAD_BYTES}
+        heads = dict.fromkeys(WHOLE, WEIGHTS + told["weights_bytes"]) | {"conv": CONV_HEAD_BYTES}
         os.truncate(artifact, heads.get(name.split("_")[0], HEAD_BYTES))
 
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # The performance table of `make bench`: ours and the peers' in one run, rows of design.md section 9.
 #
-#   BENCH=id,id   run the measurements these rows come from (prefixes will do: BENCH=risk.memif,rtt)
+#   BENCH=id,id   run the measurements these rows come from (prefixes will do: BENCH=risk.memif,rtt; sizes)
 #   BENCH_COUNT=n requests of a throughput run (2000000)
 #   BENCH_FULL=1  also s100000 (enrolling takes minutes)
 #
@@ -206,7 +206,24 @@ appliance() { # KIND FUNCTION...: bring it up, measure, take it down
 	rig_down
 }
 
+# One row of 64 bytes to 8 KiB a request, 1 to 8 datagrams: ids in.memif.in<bytes>.rps, and bytes a second.
+measure_sizes() {
+	local bytes count model rate
+	for bytes in 64 128 256 512 1024 2048 4096 8192; do
+		model=in$bytes
+		want sizes "in.memif.in$bytes" || continue
+		"$BUILD/bin/millrace-model" compile "$BUILD/perf/models/$model.onnx" -o "$MR_WORK/$model.mrm" --name "$model" \
+			>"$MR_WORK/log/compile-$model.log" 2>&1 && MODELS=$MR_WORK stack_model "$model" ||
+			{ problem "model $model: $(tail -1 "$MR_WORK/log/compile-$model.log")"; continue; }
+		count=$((1000000000 / ((bytes + 1143) / 1144 * (bytes < 1144 ? bytes + 128 : 1280)))) # 1 GB of sealed frames
+		COUNT=$((count < COUNT ? count : COUNT)) WINDOWS="64 256" best rig_bench "$model" "in.memif.in$bytes" || continue
+		rate=$(field "$RIG_ROOT/best.json" .req_s)
+		row "in.memif.in$bytes.gb_s" "$(awk -v r="$rate" -v b="$bytes" 'BEGIN { printf "%.3f", r * b / 1e9 }')" GB/s
+	done
+}
+
 on_memif() {
+	measure_sizes
 	measure_transport memif
 	measure_sessions 10000 random fraud.memif.s10000
 	measure_sessions 10000 rr fraud.memif.s10000.rr
@@ -228,7 +245,7 @@ on_af_xdp() {
 
 lib_net || mr_die "the measuring network could not be made"
 mr_veth peer0 "$RIG_PEER_ADDRESS" peer1 "$RIG_PEER_CLIENT"
-want risk.memif fraud.memif rtt.memif swap noisy curve flood.memif && appliance memif on_memif
+want sizes in.memif risk.memif fraud.memif rtt.memif swap noisy curve flood.memif && appliance memif on_memif
 want risk.af_xdp fraud.af_xdp rtt.af_xdp restart flood.junk flood.unknown flood.forged flood.replay \
 	flood.overlimit && appliance af_xdp on_af_xdp
 want risk fraud rtt && say "kernel peers" && measure_peers

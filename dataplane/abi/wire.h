@@ -16,6 +16,17 @@
  * Segment size: protocol.md says 1,152 bytes of row data in all but the last segment; that would
  * make 1,208-byte payloads (16 + 24 + 1,152 + 16) against its own 1,200-byte cap. The cap is what
  * the network enforces, so a full segment carries WIRE_SEGMENT_ROW_BYTES = 1,144.
+ *
+ * Segments: a request or reply whose rows are larger goes in 2..16 datagrams on one lane, each with all
+ * of the header and under a counter of its own; the size of all rows decides how many, all but the last
+ * are full. A server keeps what has come of a request for 100 ms from its first segment, of four
+ * requests a session; each segment costs one limiter unit, the model's cost is charged when the last one
+ * is there.
+ *
+ * Retries: the same text, request id included, under new counters. While the server keeps the reply, the
+ * request's segment 0 alone brings all of it again, for one unit: so is one lost segment of a reply
+ * asked for. When it is not kept (a server is free to forget), all segments ask for it anew: computed and
+ * charged again. The same id with another text is a BAD_REQUEST.
  */
 #pragma once
 

@@ -2,6 +2,8 @@
  * Dense layers with AVX-512 F, DQ and VL: float32, and bfloat16 weights widened in registers; the
  * tables of all AVX-512 families (dense_dot512.c has what VNNI and BF16 add).
  */
+#include "models/run/kernels.h"
+
 #ifdef __AVX512F__ /* fuzzers build without: they use the scalar reference */
 #include "models/run/conv.h"
 #include "models/run/dense_avx512.h"

@@ -41,6 +41,8 @@ struct run {
 	struct run_report *r;
 	uint64_t hz;
 	uint64_t timeout_tsc;
+	uint32_t in_bytes; /* rows of a request, which takes so many datagrams */
+	uint32_t segments;
 	uint64_t limit;  /* requests to send; UINT64_MAX = until end_tsc */
 	uint64_t end_tsc;
 	struct slot *slots; /* request i at i & mask */
@@ -53,9 +55,8 @@ struct run {
 	uint64_t result_tsc, max_gap_tsc; /* last result; longest time between two */
 	double sum_ns;
 	struct arrivals arrivals;
-	uint8_t *frames; /* pre-sealed: request i at i x stride + TRANSPORT_HEADROOM */
+	uint8_t *frames; /* pre-sealed: datagram k of request i at (i x segments + k) x stride + headroom */
 	size_t frames_bytes, stride;
-	uint32_t frame_payload;
 	struct datagram stage[TRANSPORT_BURST];
 	uint32_t stage_at, stage_n;
 	uint8_t stage_bytes[TRANSPORT_BURST][STAGE_BYTES];
@@ -63,27 +64,41 @@ struct run {
 
 /* ---- building requests --------------------------------------------------------------------- */
 
-static uint32_t seal_request(struct run *run, uint64_t i, uint8_t *out)
+/* Row bytes of datagram `k` of a request. */
+static uint32_t segment_bytes(const struct run *run, uint32_t k)
+{
+	uint32_t left = run->in_bytes - k * WIRE_SEGMENT_ROW_BYTES;
+
+	return left < WIRE_SEGMENT_ROW_BYTES ? left : WIRE_SEGMENT_ROW_BYTES;
+}
+
+static uint32_t seal_segment(struct run *run, uint64_t i, uint32_t k, uint8_t *out)
 {
 	const struct mr_model *m = &run->w->model;
 	struct wire_request request = {.request_id = i + 1, .model_id = m->id,
-		.dtype = m->input_dtype, .segment_count = 1, .rows = (uint16_t)run->w->batch};
+		.dtype = m->input_dtype, .segment_index = (uint8_t)k,
+		.segment_count = (uint8_t)run->segments, .rows = (uint16_t)run->w->batch};
 	struct channel *ch = &run->sessions->list[workload_session(run->w, i)].channel;
 
 	if (!run->o->preseal && ch->sealed % CLOCK_DATAGRAMS == 0) /* sealed ahead, it steps by count */
 		channel_clock(ch, clock_now_ns());
-	return (uint32_t)channel_seal_request(ch, &request, workload_input(run->w, i),
-		(size_t)m->row_in_bytes * run->w->batch, out, WIRE_MAX_PAYLOAD_BYTES);
+	return (uint32_t)channel_seal_request(ch, &request,
+		workload_input(run->w, i) + k * WIRE_SEGMENT_ROW_BYTES, segment_bytes(run, k), out,
+		WIRE_MAX_PAYLOAD_BYTES);
+}
+
+static uint8_t *frame_of(const struct run *run, uint64_t i, uint32_t k)
+{
+	return run->frames + (i * run->segments + k) * run->stride + TRANSPORT_HEADROOM;
 }
 
 static int preseal(struct run *run, struct error *err)
 {
-	size_t payload = WIRE_MIN_PAYLOAD_BYTES + (size_t)run->w->model.row_in_bytes * run->w->batch;
+	size_t payload = WIRE_MIN_PAYLOAD_BYTES + segment_bytes(run, 0); /* the largest */
 	struct datagram d;
 
-	run->frame_payload = (uint32_t)payload;
 	run->stride = (TRANSPORT_HEADROOM + payload + 63) & ~(size_t)63;
-	run->frames_bytes = run->stride * run->limit;
+	run->frames_bytes = run->stride * run->segments * run->limit;
 	run->frames = mmap(NULL, run->frames_bytes, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (run->frames == MAP_FAILED) {
@@ -93,23 +108,25 @@ static int preseal(struct run *run, struct error *err)
 	}
 	madvise(run->frames, run->frames_bytes, MADV_HUGEPAGE);
 	for (uint64_t i = 0; i < run->limit; i++) {
-		d.data = run->frames + i * run->stride + TRANSPORT_HEADROOM;
-		d.bytes = seal_request(run, i, d.data);
-		run->t->ops->frame(run->t, &d, 1);
+		for (uint32_t k = 0; k < run->segments; k++) {
+			d.data = frame_of(run, i, k);
+			d.bytes = seal_segment(run, i, k, d.data);
+			run->t->ops->frame(run->t, &d, 1);
+		}
 	}
 	return 0;
 }
 
-static struct datagram make(struct run *run, uint64_t i, uint32_t place, bool fresh)
+static struct datagram make(struct run *run, uint64_t i, uint32_t k, uint32_t place, bool fresh)
 {
 	struct datagram d = {run->stage_bytes[place] + TRANSPORT_HEADROOM, 0};
 
 	if (run->frames && fresh) {
-		d.data = run->frames + i * run->stride + TRANSPORT_HEADROOM;
-		d.bytes = run->frame_payload;
+		d.data = frame_of(run, i, k);
+		d.bytes = (uint32_t)WIRE_MIN_PAYLOAD_BYTES + segment_bytes(run, k);
 		return d;
 	}
-	d.bytes = seal_request(run, i, d.data);
+	d.bytes = seal_segment(run, i, k, d.data);
 	run->t->ops->frame(run->t, &d, 1);
 	return d;
 }
@@ -137,7 +154,7 @@ static void stage_burst(struct run *run, uint64_t now)
 	uint64_t sent_tsc;
 
 	run->stage_at = run->stage_n = 0;
-	while (run->stage_n < TRANSPORT_BURST && may_send(run, now, &sent_tsc)) {
+	while (run->stage_n + run->segments <= TRANSPORT_BURST && may_send(run, now, &sent_tsc)) {
 		uint64_t i = run->next++;
 
 		if (i == run->o->warmup)
@@ -147,8 +164,8 @@ static void stage_burst(struct run *run, uint64_t now)
 		run->waiting++;
 		run->r->sent++;
 		run->r->victim_sent += is_victim(run, i);
-		run->stage[run->stage_n] = make(run, i, run->stage_n, true);
-		run->stage_n++;
+		for (uint32_t k = 0; k < run->segments; k++, run->stage_n++)
+			run->stage[run->stage_n] = make(run, i, k, run->stage_n, true);
 	}
 }
 
@@ -272,14 +289,15 @@ static int receive(struct run *run)
 
 static int retry(struct run *run, uint64_t i, struct slot *slot, uint64_t now)
 {
-	struct datagram d;
+	struct datagram d[WIRE_MAX_SEGMENTS];
 	int sent;
 
-	/* The stage's last place is free whenever a sweep runs: it runs after a complete flush. */
-	d = make(run, i, TRANSPORT_BURST - 1, false);
+	/* The stage is free whenever a sweep runs: it runs after a complete flush. */
+	for (uint32_t k = 0; k < run->segments; k++)
+		d[k] = make(run, i, k, k, false);
 	slot->due_tsc = now + (run->timeout_tsc << slot->attempts);
 	slot->attempts++;
-	sent = run->t->ops->send(run->t, &d, 1); /* none taken: lost like one that the network dropped */
+	sent = run->t->ops->send(run->t, d, run->segments); /* not taken: lost like what the network drops */
 	run->r->retries += sent > 0;
 	return sent < 0 ? sent : 0;
 }
@@ -388,6 +406,8 @@ static int prepare(struct run *run, struct error *err)
 	const struct options *o = run->o;
 	uint64_t ring = LIVE_RING;
 
+	run->in_bytes = run->w->model.row_in_bytes * run->w->batch;
+	run->segments = (run->in_bytes + WIRE_SEGMENT_ROW_BYTES - 1) / WIRE_SEGMENT_ROW_BYTES;
 	run->limit = o->count ? o->count : UINT64_MAX;
 	while (o->preseal && ring < o->count)
 		ring *= 2;

@@ -19,7 +19,7 @@ struct run_report {
 	uint64_t status[WIRE_STATUS_END];
 	uint64_t unanswered;
 	uint64_t first_try_losses;
-	uint64_t retries;          /* datagrams sent again */
+	uint64_t retries;          /* requests sent again */
 	uint64_t late;             /* answers to requests already answered */
 	uint64_t refused[CHANNEL_VERDICTS]; /* datagrams that failed a check, by reason */
 	uint64_t unknown;          /* datagrams of no session of ours, or with impossible content */

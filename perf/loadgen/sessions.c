@@ -178,8 +178,11 @@ int bench_sessions_open(struct bench_sessions *s, const struct options *o, const
 	if (!rc)
 		rc = o->fixed ? fixed_all(s, o, local, err) : enrol_all(s, o, local, err);
 	if (!rc && o->rows_per_request > s->model.max_rows)
-		rc = error_set(err, -EMSGSIZE, "%u rows of model %s do not fit one datagram: at most %u",
+		rc = error_set(err, -EMSGSIZE, "%u rows of model %s do not fit a request: at most %u",
 			o->rows_per_request, s->model.name, s->model.max_rows);
+	if (!rc && (uint64_t)o->rows_per_request * s->model.row_out_bytes > WIRE_SEGMENT_ROW_BYTES)
+		rc = error_set(err, -EMSGSIZE, "the answer to %u rows of model %s does not fit one datagram",
+			o->rows_per_request, s->model.name);
 	if (rc)
 		bench_sessions_close(s);
 	return rc;

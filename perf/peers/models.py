@@ -129,6 +129,9 @@ class Dlrm(nn.Module):
         return self.top(torch.cat([dense, products.index_select(1, self.pairs)], dim=1))
 
 
+# Rows of so many bytes, and next to nothing to compute: what moving them costs (BENCH=sizes).
+SIZES = {f"in{n}": (lambda n=n: mlp(n // 4, 8, 1), (n // 4,)) for n in (64, 128, 256, 512, 1024, 2048, 4096, 8192)}
+
 MODELS = {
     "mlp256": (lambda: mlp(256, 256, 256, 10), (256,)),
     "mnist": (lambda: mlp(784, 512, 256, 10), (784,)),
@@ -153,7 +156,7 @@ def main():
     folder = sys.argv[1]
     os.makedirs(folder, exist_ok=True)
     torch.set_num_threads(1)
-    for name, (build, shape) in MODELS.items():
+    for name, (build, shape) in (MODELS | SIZES).items():
         torch.manual_seed(SEED)
         torch.onnx.export(
             build().eval(), torch.zeros(1, *shape), os.path.join(folder, f"{name}.onnx"), opset_version=13,

@@ -157,6 +157,29 @@ static void what_is_never_completed_is_forgotten_after_a_while_and_counted(void 
 	assert_int_equal(t_units(r), 4 + q.rows * WIDE_COST);
 }
 
+/* Straight at the assemblies: a thousand sessions, a million requests of which only one segment comes. */
+static void a_million_requests_that_are_never_finished_hold_no_more_than_the_pool(void **state)
+{
+	struct rig *r = *state;
+	struct segments *s = &r->worker->segments;
+	struct segments_whole whole;
+	uint64_t now = r->port->now_ns;
+
+	for (uint64_t i = 0; i < 1000000; i++) {
+		struct segment_of of = {1 + i * 7919 % 1000, (uint16_t)(i & 1)};
+		struct wire_request q = t_wide(i, 2 + (uint32_t)i % 15);
+
+		now += i % 4 ? 0 : NS_PER_MS;
+		segments_expire(s, now);
+		assert_int_equal(segments_take(s, segments_find(s, of, i), of, &q, (uint8_t *)t_rows,
+			WIRE_SEGMENT_ROW_BYTES, now, &whole), SEGMENT_HELD);
+	}
+	assert_true(s->open.n <= RIG_WIDE_BUFFERS);
+	assert_int_equal(s->open.n + s->expired + s->evicted, 1000000);
+	segments_expire(s, now + SEGMENTS_OPEN_MS * NS_PER_MS);
+	assert_int_equal(r->worker->wide.n_unused, RIG_WIDE_BUFFERS);
+}
+
 static void the_fifth_open_request_of_a_session_costs_its_oldest(void **state)
 {
 	struct rig *r = *state;
@@ -467,6 +490,7 @@ int main(void)
 		T(duplicates_change_nothing),
 		T(a_lost_segment_sent_again_completes_the_request),
 		T(what_is_never_completed_is_forgotten_after_a_while_and_counted),
+		T(a_million_requests_that_are_never_finished_hold_no_more_than_the_pool),
 		T(the_fifth_open_request_of_a_session_costs_its_oldest),
 		T(when_all_buffers_are_taken_the_oldest_request_of_all_gives_way),
 		T(contradictions_are_answered_once_and_drop_the_request),

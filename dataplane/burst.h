@@ -29,6 +29,7 @@ enum packet_state {
 	PKT_AUTHENTIC, /* auth: opened in place, replay window updated */
 	PKT_RUN,       /* limit: charged and permitted, waits for its model */
 	PKT_HELD,      /* limit: counted; its rows wait in an assembly (segments.h) */
+	PKT_MOVED,     /* limit: waits outside the burst (backlog.h), its buffer too; or answered into a slot */
 	PKT_REPLY,     /* typed answer decided; the rows of a result are at request_out() */
 	PKT_SEND,      /* frame complete */
 	PKT_SEND_NEIGHBOUR, /* ARP, ND or echo answer complete */

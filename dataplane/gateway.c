@@ -42,11 +42,11 @@ void gateway_close(struct gateway_region *g)
 		munmap(g, sizeof(*g));
 }
 
-/* Copy slot `s` into place `i` of the burst. False = the copy is no request. */
-static bool take(struct worker *w, const struct gateway_slot *s, uint32_t i)
+/* Copy slot `s`, number `index`, into place `i` of the burst. False = the copy is no request. */
+static bool take(struct worker *w, const struct gateway_slot *s, uint32_t index, uint32_t i)
 {
 	struct burst *b = &w->burst;
-	uint8_t *text = w->gateway.text[i];
+	uint8_t *text = w->gateway.text[index];
 	/* Read once each: control could write them again behind the check. */
 	uint32_t subscriber = __atomic_load_n(&s->subscriber, __ATOMIC_RELAXED);
 	uint32_t bytes = __atomic_load_n(&s->request_bytes, __ATOMIC_RELAXED);
@@ -54,6 +54,7 @@ static bool take(struct worker *w, const struct gateway_slot *s, uint32_t i)
 	if (bytes < WIRE_REQUEST_BYTES || bytes > GATEWAY_TEXT_BYTES)
 		return false;
 	memcpy(text + WIRE_HEADER_BYTES, s->request, bytes);
+	b->buffers[i] = NULL;
 	b->data[i] = text;
 	b->room[i] = WIRE_MAX_PAYLOAD_BYTES;
 	b->packets[i].payload = 0;
@@ -73,13 +74,14 @@ static uint32_t collect(struct worker *w, struct gateway_region *g, bool *more)
 	for (uint32_t s = w->index; s < GATEWAY_SLOTS; s += w->shared->n_workers) {
 		struct gateway_slot *slot = &g->slots[s];
 
-		if (__atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) != GATEWAY_SUBMITTED)
+		if (__atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) != GATEWAY_SUBMITTED ||
+			(w->gateway.waiting >> s & 1))
 			continue;
 		if (n == GATEWAY_BURST) {
 			*more = true;
 			break;
 		}
-		if (!take(w, slot, n)) { /* control's fault, and control's to report */
+		if (!take(w, slot, s, n)) { /* control's fault, and control's to report */
 			slot->reply_bytes = 0;
 			__atomic_store_n(&slot->state, GATEWAY_ANSWERED, __ATOMIC_RELEASE);
 			continue;
@@ -123,6 +125,22 @@ bool gateway_poll(struct worker *w, struct gateway_region *g)
 	stage_batch(w);
 	stage_infer(w);
 	for (uint32_t i = 0; i < b->n; i++)
-		answer(w, &g->slots[w->gateway.slot[i]], i);
+		if (b->state[i] != PKT_MOVED)
+			answer(w, &g->slots[w->gateway.slot[i]], i);
 	return true;
+}
+
+void gateway_answer_waiting(struct worker *w, struct gateway_region *g)
+{
+	struct burst *b = &w->burst;
+
+	for (uint32_t i = 0; i < b->n; i++) {
+		uint16_t slot = w->backlog.all[w->backlog.served[i]].gateway;
+
+		if (!slot)
+			continue;
+		answer(w, &g->slots[slot - 1], i);
+		w->gateway.waiting &= ~(1ull << (slot - 1));
+		b->state[i] = PKT_MOVED;
+	}
 }

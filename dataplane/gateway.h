@@ -16,9 +16,12 @@ enum { GATEWAY_BURST = 16 }; /* taken at once, so that datagrams never wait for 
  * (copy, check the copy, use the copy). */
 struct gateway_worker {
 	uint64_t seen;
+	uint64_t waiting; /* bit s: the request of slot s has been taken and is not answered yet */
 	uint8_t slot[GATEWAY_BURST];
-	uint8_t text[GATEWAY_BURST][WIRE_MAX_PAYLOAD_BYTES];
+	uint8_t text[GATEWAY_SLOTS][WIRE_MAX_PAYLOAD_BYTES];
 };
+
+STATIC_ASSERT(GATEWAY_SLOTS <= 64, "a bit for each");
 
 /* Map and check the region behind `fd` (not consumed). 0 or -errno with err. Service thread. */
 int gateway_open(struct gateway_region **out, int fd, struct error *err);
@@ -32,4 +35,16 @@ bool gateway_poll(struct worker *w, struct gateway_region *g);
 static inline bool gateway_rang(const struct gateway_region *g, const struct gateway_worker *gw)
 {
 	return g && __atomic_load_n(&g->header.submitted, __ATOMIC_ACQUIRE) != gw->seen;
+}
+
+static inline bool gateway_holds(const struct gateway_worker *gw)
+{
+	return gw->waiting != 0;
+}
+
+/* Place `i` of this burst's requests is not answered now. Its slot + 1. */
+static inline uint16_t gateway_keep(struct gateway_worker *gw, uint32_t i)
+{
+	gw->waiting |= 1ull << gw->slot[i];
+	return (uint16_t)(gw->slot[i] + 1);
 }

@@ -3,7 +3,8 @@
  *
  * Every authentic datagram is charged at least one unit, also one that will be refused; a request
  * that can run is charged rows x the model's cost. The plan is charged exactly once, here
- * (protocol.md).
+ * (protocol.md). One that cannot be computed in time, or would wait too long, is refused before that and
+ * costs one unit (backlog.h).
  *
  * A request of several datagrams is charged one unit for each when it comes, before anything is kept
  * of it, and the model's cost when it is complete. Refused then, nothing of it is kept or computed.
@@ -211,7 +212,13 @@ static bool keeps(const struct worker *w, const struct request *r, uint32_t repl
 	       cost_share_ns(cost, r->n_rows) >= w->keeping.over_ns;
 }
 
-/* Charged: into the batch. */
+/* Is there more to decide than the plan? */
+static bool waits(const struct worker *w, const struct request *r)
+{
+	return backlog_concerns(&w->backlog, r, &r->model->uses[w->index]);
+}
+
+/* Charged: into the batch, or among those who wait. */
 static void permit(struct worker *w, uint32_t i)
 {
 	struct request *r = &w->burst.requests[i];
@@ -221,7 +228,8 @@ static void permit(struct worker *w, uint32_t i)
 		return;
 	r->dtype_out = r->model->dtype_out;
 	r->keep = keeps(w, r, bytes);
-	w->burst.state[i] = PKT_RUN;
+	if (mr_likely(!waits(w, r)) || !backlog_put(w, i))
+		w->burst.state[i] = PKT_RUN;
 }
 
 /* ---- retries ---- */
@@ -272,6 +280,7 @@ static void run_whole(struct worker *w, uint32_t i, const struct segments_whole 
 	struct request *r = &w->burst.requests[i];
 	uint64_t waited_us = (w->burst.now_ns - whole->since_ns) / NS_PER_US, retry;
 	bool late = r->deadline_us && r->deadline_us <= waited_us;
+	enum wire_status status = WIRE_RESULT;
 
 	if (r->deadline_us) /* it runs from the first segment */
 		r->deadline_us -= (uint32_t)waited_us;
@@ -284,6 +293,8 @@ static void run_whole(struct worker *w, uint32_t i, const struct segments_whole 
 		worker_answer(w, i, WIRE_BAD_REQUEST, WIRE_REASON_NOT_FINITE, 0);
 	else if (late)
 		worker_answer(w, i, WIRE_DEADLINE_EXCEEDED, 0, 0);
+	else if (waits(w, r) && (status = backlog_verdict(w, i)) != WIRE_RESULT)
+		worker_answer(w, i, status, 0, r->retry_after_us);
 	else if (!admit(w, r, cost(r), &retry))
 		refuse(w, i, retry);
 	else
@@ -383,6 +394,8 @@ static void limit_packet(struct worker *w, uint32_t i)
 	}
 	status = triage(w, i, &q);
 	kept = status == WIRE_RESULT ? kept_reply(w, r, &q) : NULL;
+	if (mr_likely(status == WIRE_RESULT) && mr_unlikely(waits(w, r)) && !kept)
+		status = backlog_verdict(w, i);
 	if (!admit(w, r, status == WIRE_RESULT && !kept ? cost(r) : 1, &retry))
 		refuse(w, i, retry);
 	else if (mr_unlikely(kept))
@@ -410,6 +423,7 @@ void stage_limit(struct worker *w)
 	uint64_t evicted = w->segments.evicted;
 
 	w->burst.n_wide = 0;
+	backlog_new_burst(&w->backlog);
 	expire(w);
 	for (uint32_t i = 0; i < w->burst.n; i++)
 		if (w->burst.state[i] == PKT_AUTHENTIC)

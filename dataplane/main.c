@@ -15,6 +15,8 @@
 #include "port_dpdk.h"
 #include "service.h"
 
+enum { SLICE_US = 200, QUEUE_US = 20000 }; /* where the configuration says 0 */
+
 struct program {
 	struct service service;
 	struct shared shared;
@@ -72,6 +74,11 @@ static void eal_uninit(struct program *p)
 		eal_stop();
 }
 
+static uint32_t slice_us(const struct dp_config *c)
+{
+	return c->slice_us ? c->slice_us : SLICE_US;
+}
+
 static int memory_init(struct program *p, struct error *err)
 {
 	struct service *s = &p->service;
@@ -91,8 +98,10 @@ static int memory_init(struct program *p, struct error *err)
 	rc = aead_init(&p->shared.aead);
 	if (rc)
 		return error_set(err, rc, "AES-GCM: this CPU has no AES instructions");
-	rc = model_table_init(&s->models, &p->shared.quiesce, p->shared.n_workers,
-		(enum model_backend)s->config.backend, s->config.refuse_not_finite);
+	rc = model_table_init(&s->models, &p->shared.quiesce, &(struct live_model_options){
+		.n_workers = p->shared.n_workers, .backend = (enum model_backend)s->config.backend,
+		.refuse_not_finite = s->config.refuse_not_finite, .n_jobs = p->shared.n_workers,
+		.slice_ns = slice_us(&s->config) * NS_PER_US});
 	return rc ? error_set(err, rc, "out of memory") : 0;
 }
 
@@ -154,7 +163,7 @@ static int worker_start(struct program *p, uint32_t port, uint32_t queue, struct
 		return error_set(err, -ENOMEM, "out of memory");
 	memset(w, 0, sizeof(*w));
 	worker_init(w, i, &p->shared, port_dpdk_queue(p->ports[port], queue), &stats->workers[i],
-		(struct clock_source){monotonic, NULL}, c->burst, c->slice_us,
+		(struct clock_source){monotonic, NULL}, c->burst, slice_us(c),
 		stats->header.tsc_hz);
 	stats->workers[i].cpu = c->ports[port].cores[queue];
 	p->workers[i] = w;
@@ -163,6 +172,8 @@ static int worker_start(struct program *p, uint32_t port, uint32_t queue, struct
 	if (rc)
 		return error_set(err, rc, "worker %u: no memory for large requests and kept replies: %s", i,
 			strerror(-rc));
+	if (worker_backlog(w, c->queue_us ? c->queue_us : QUEUE_US, 0))
+		return error_set(err, -ENOMEM, "worker %u: no memory for requests that wait", i);
 	if (eal_launch(i, worker_main, w) < 0)
 		return error_set(err, -EIO, "worker %u cannot be started", i);
 	p->n_launched++;

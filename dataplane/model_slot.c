@@ -2,228 +2,14 @@
  * Three model slots, and the set workers look at: see model_slot.h.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/fd.h"
 #include "model_slot.h"
-
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22 /* Linux 5.14; older headers */
-#endif
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
-
-/* The service thread warms models up and measures them, and control takes one that is silent for hang_ms
- * for dead. */
-enum { WARM_UP_MS = 100, MEASURE_MS = 100, TRIAL_RUNS = 8 };
-
-/* ---- one artifact ---- */
-
-static int artifact_map(struct live_model *m, int fd, struct error *err)
-{
-	int seals = fcntl(fd, F_GET_SEALS);
-	int rc;
-
-	if (seals < 0 || !(seals & F_SEAL_WRITE))
-		return error_set(err, -EPERM, "artifact is not sealed against writing");
-	m->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	if (m->fd < 0)
-		return error_set(err, -errno, "artifact: %s", strerror(errno));
-	rc = fd_region_map(fd, false, false, &m->map, &m->map_bytes, err);
-	if (rc)
-		return error_prefix(err, "artifact");
-	madvise(m->map, m->map_bytes, MADV_POPULATE_READ); /* no page fault in the poll loop */
-	return 0;
-}
-
-static void describe(struct live_model *m, bool refuse_not_finite)
-{
-	const struct model_file_header *h = model_header(m->model);
-	uint32_t offset = 0;
-
-	memcpy(m->name, h->name, sizeof(m->name));
-	m->name[sizeof(m->name) - 1] = 0;
-	m->model_id = wire_model_id(m->name);
-	m->row_in_bytes = h->row_in_bytes;
-	m->row_out_bytes = h->row_out_bytes;
-	m->max_rows = h->max_rows;
-	m->run_rows = h->max_rows < MODEL_RUN_ROWS ? h->max_rows : MODEL_RUN_ROWS;
-	m->cost_units = h->cost_units;
-	m->version = h->model_version;
-	m->dtype_in = (uint8_t)h->inputs[0].dtype;
-	m->dtype_out = (uint8_t)h->outputs[0].dtype;
-	for (uint32_t i = 0; i < h->n_inputs; i++) {
-		if (h->inputs[i].dtype == WIRE_F32) {
-			m->f32[m->n_f32].offset = offset;
-			m->f32[m->n_f32++].n = h->inputs[i].elements;
-		}
-		offset += h->inputs[i].row_bytes;
-	}
-	m->check_finite = refuse_not_finite && m->n_f32;
-}
-
-/* One run per worker, each on cache lines of its own. */
-static int runs_new(struct live_model *m, uint32_t n_workers, struct error *err)
-{
-	size_t each = (run_bytes(m->model, m->run_rows) + 4095) & ~(size_t)4095;
-
-	m->run_memory_bytes = each * n_workers;
-	m->run_memory = mmap(NULL, m->run_memory_bytes, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (m->run_memory == MAP_FAILED) {
-		m->run_memory = NULL;
-		return error_set(err, -ENOMEM, "model %s: no %zu bytes to run it on %u workers",
-			m->name, m->run_memory_bytes, n_workers);
-	}
-	m->uses = aligned_alloc(64, n_workers * sizeof(*m->uses));
-	if (!m->uses)
-		return error_set(err, -ENOMEM, "out of memory");
-	memset(m->uses, 0, n_workers * sizeof(*m->uses));
-	madvise(m->run_memory, m->run_memory_bytes, MADV_HUGEPAGE);
-	madvise(m->run_memory, m->run_memory_bytes, MADV_POPULATE_WRITE); /* no page fault later */
-	for (uint32_t i = 0; i < n_workers; i++)
-		m->runs[i] = run_init((uint8_t *)m->run_memory + i * each, m->model, m->run_rows);
-	return 0;
-}
-
-/* One full batch on each worker's run, or as much of it as the time allows. */
-static void warm_up_runs(struct live_model *m, uint32_t n_workers, const void *const rows[],
-	void *const outs[])
-{
-	for (uint32_t i = 0; i < n_workers; i++) {
-		uint64_t end_ns = clock_now_ns() + WARM_UP_MS * NS_PER_MS / n_workers;
-
-		run_start(m->runs[i], m->run_rows, rows, outs);
-		while (!run_step(m->runs[i], 0) && clock_now_ns() < end_ns)
-			;
-	}
-}
-
-/* The rows a model is tried with, and where their answers go. */
-struct trial {
-	struct run *run;
-	uint8_t *memory;
-	const void *rows[MODEL_RUN_ROWS];
-	void *outs[MODEL_RUN_ROWS];
-};
-
-/* Floats between -1 and 1 (nothing a model does with them is special), other types zero. */
-static void trial_fill(const struct live_model *m, uint8_t *row)
-{
-	uint32_t seed = m->model_id | 1;
-
-	for (uint32_t s = 0; s < m->n_f32; s++) {
-		for (uint32_t i = 0; i < m->f32[s].n; i++) {
-			float v = (float)(int32_t)seed / 2147483648.0f;
-
-			memcpy(row + m->f32[s].offset + i * sizeof(v), &v, sizeof(v));
-			seed = seed * 1664525u + 1013904223u;
-		}
-	}
-}
-
-/* Once, looking at the clock all the time: 0 = not within the limit. */
-static uint64_t trial_probe(const struct trial *t, uint32_t rows, uint64_t limit_ns)
-{
-	uint64_t begin_ns = clock_now_ns();
-
-	run_start(t->run, rows, t->rows, t->outs);
-	while (!run_step(t->run, 0))
-		if (clock_now_ns() - begin_ns > limit_ns)
-			return 0;
-	return clock_now_ns() - begin_ns;
-}
-
-/* Short ones again as a worker runs them, several to one look at the clock. */
-static uint64_t trial_run(void *ctx, uint32_t rows, uint64_t limit_ns)
-{
-	const struct trial *t = ctx;
-	uint64_t ns = trial_probe(t, rows, limit_ns);
-
-	if (ns && ns < limit_ns / (4 * TRIAL_RUNS)) {
-		ns = clock_now_ns();
-		for (int i = 0; i < TRIAL_RUNS; i++) {
-			run_start(t->run, rows, t->rows, t->outs);
-			run_step(t->run, UINT64_MAX - 1); /* in slices, but to the end */
-		}
-		ns = (clock_now_ns() - ns) / TRIAL_RUNS;
-		return ns ? ns : 1;
-	}
-	return ns;
-}
-
-/* Let caches fill and lazy set-up happen here rather than under the first request, and learn what a run
- * costs. */
-static int warm_up(struct live_model *m, uint32_t n_workers, struct error *err)
-{
-	size_t in_bytes = m->row_in_bytes, out_bytes = m->row_out_bytes;
-	struct trial t = {.run = m->runs[0], .memory = calloc(1, in_bytes + out_bytes)};
-
-	if (!t.memory)
-		return error_set(err, -ENOMEM, "model %s: no memory to try it", m->name);
-	trial_fill(m, t.memory);
-	for (uint32_t i = 0; i < m->run_rows; i++) {
-		t.rows[i] = t.memory;
-		t.outs[i] = t.memory + in_bytes;
-	}
-	warm_up_runs(m, n_workers, t.rows, t.outs);
-	cost_measure(&m->uses[0].cost, m->run_rows, MEASURE_MS * NS_PER_MS, trial_run, &t);
-	for (uint32_t i = 1; i < n_workers; i++)
-		m->uses[i].cost = m->uses[0].cost;
-	free(t.memory);
-	return 0;
-}
-
-int live_model_new(struct live_model **out, int fd, const struct link_artifact *a,
-	uint32_t n_workers, enum model_backend backend, bool refuse_not_finite, struct error *err)
-{
-	struct live_model *m = aligned_alloc(64, (sizeof(*m) + 63) & ~(size_t)63);
-	int rc;
-
-	if (!m)
-		return error_set(err, -ENOMEM, "out of memory");
-	memset(m, 0, sizeof(*m));
-	m->fd = -1;
-	m->artifact = *a;
-	m->index = a->model_index;
-	rc = artifact_map(m, fd, err);
-	if (!rc)
-		rc = model_open(&m->model, m->map, m->map_bytes, backend, err);
-	if (!rc) {
-		describe(m, refuse_not_finite);
-		rc = runs_new(m, n_workers, err);
-	}
-	if (!rc)
-		rc = warm_up(m, n_workers, err);
-	if (rc) {
-		live_model_free(m);
-		return rc;
-	}
-	*out = m;
-	return 0;
-}
-
-void live_model_free(struct live_model *m)
-{
-	if (!m)
-		return;
-	if (m->run_memory)
-		munmap(m->run_memory, m->run_memory_bytes);
-	free(m->uses);
-	if (m->model)
-		model_close(m->model);
-	if (m->map)
-		munmap(m->map, m->map_bytes);
-	fd_close(m->fd);
-	free(m);
-}
 
 /* ---- the published set ---- */
 
@@ -315,7 +101,8 @@ void model_table_reap(struct model_table *t)
 	for (uint32_t i = 0; i < MODEL_RETIRED; i++) {
 		struct model_retired *r = &t->retired[i];
 
-		if ((!r->model && !r->set) || !quiesce_passed(t->quiesce, &r->since))
+		if ((!r->model && !r->set) || !quiesce_passed(t->quiesce, &r->since) ||
+			(r->model && live_model_held(r->model, t->options.n_workers)))
 			continue;
 		if (r->model && t->released)
 			t->released(t->released_ctx, r->model->index, r->model->artifact.number);
@@ -345,9 +132,9 @@ static void costs_of(const struct live_model *m, uint32_t n_workers, struct stat
 void model_table_costs(const struct model_table *t, struct stats_cost out[DP_MAX_MODELS][STATS_COST_SLOTS])
 {
 	for (uint32_t i = 0; i < DP_MAX_MODELS; i++) {
-		costs_of(t->entries[i].next, t->n_workers, &out[i][LINK_SLOT_NEXT - 1]);
-		costs_of(t->entries[i].current, t->n_workers, &out[i][LINK_SLOT_CURRENT - 1]);
-		costs_of(t->entries[i].previous, t->n_workers, &out[i][LINK_SLOT_PREVIOUS - 1]);
+		costs_of(t->entries[i].next, t->options.n_workers, &out[i][LINK_SLOT_NEXT - 1]);
+		costs_of(t->entries[i].current, t->options.n_workers, &out[i][LINK_SLOT_CURRENT - 1]);
+		costs_of(t->entries[i].previous, t->options.n_workers, &out[i][LINK_SLOT_PREVIOUS - 1]);
 	}
 }
 
@@ -393,7 +180,7 @@ static int check_id(const struct model_table *t, const struct live_model *m, str
 static int open_checked(struct model_table *t, int fd, const struct link_artifact *a,
 	struct live_model **m, struct error *err)
 {
-	int rc = live_model_new(m, fd, a, t->n_workers, t->backend, t->refuse_not_finite, err);
+	int rc = live_model_new(m, fd, a, &t->options, err);
 
 	if (rc)
 		return rc;
@@ -555,16 +342,13 @@ int model_table_unload(struct model_table *t, uint64_t index, struct error *err)
 
 /* ---- life ---- */
 
-int model_table_init(struct model_table *t, const struct quiesce *q, uint32_t n_workers,
-	enum model_backend backend, bool refuse_not_finite)
+int model_table_init(struct model_table *t, const struct quiesce *q, const struct live_model_options *o)
 {
 	memset(t, 0, sizeof(*t));
 	for (uint32_t i = 0; i < MODEL_PENDING; i++)
 		t->pending[i].fd = -1;
 	t->quiesce = q;
-	t->n_workers = n_workers;
-	t->backend = backend;
-	t->refuse_not_finite = refuse_not_finite;
+	t->options = *o;
 	t->published = calloc(1, sizeof(*t->published));
 	return t->published ? 0 : -ENOMEM;
 }

@@ -3,8 +3,8 @@
 
 # Everything a worker needs, without DPDK: linked by the program, the pipeline tests and benches.
 WORKER_SRCS := $(addprefix dataplane/,parse.c neighbour.c replay.c sessions.c ratchet.c handover.c limits_view.c \
-	model_slot.c cost.c admission.c gateway.c wide.c segments.c text_hash.c reply_store.c path.c worker.c rx.c classify.c \
-	auth.c limit.c batch.c infer.c reply.c tx.c)
+	model_slot.c cost.c admission.c gateway.c wide.c segments.c text_hash.c reply_store.c path.c live_model.c \
+	fair.c job.c backlog.c worker.c rx.c classify.c auth.c limit.c batch.c infer.c reply.c tx.c)
 WORKER_LIBS = $(RUN_LIBS) $(BASE_LIBS) -lbpf
 
 TESTS += test_replay test_pipeline test_strange test_admission test_neighbours test_gateway
@@ -53,7 +53,9 @@ $(BUILD)/tests/test_program: | $(BUILD)/bin/millrace-dataplane $(BUILD)/bin/xdp_
 FUZZERS += fuzz_parse
 fuzz_parse_SRCS := tests/fuzz/fuzz_parse.c dataplane/parse.c dataplane/neighbour.c
 
-TESTS += test_workers
+TESTS += test_workers test_backlog
+test_backlog_SRCS = tests/pipeline/test_backlog.c $(RIG_SRCS)
+test_backlog_LIBS = -lcmocka $(WORKER_LIBS)
 test_workers_SRCS = tests/pipeline/test_workers.c $(RIG_SRCS)
 test_workers_LIBS = -lcmocka $(WORKER_LIBS)
 $(BUILD)/tests/test_gateway: | $(BUILD)/models/risk.mrm

@@ -23,6 +23,8 @@ void stage_infer(struct worker *w);
 void stage_reply(struct worker *w);
 /* reply.c: plaintext of packet `i`'s answer into burst.reply[i]. Returns its length. */
 uint32_t reply_text(struct burst *b, uint32_t i);
+/* gateway.c: answer those of the burst that came over HTTPS and have waited; they become PKT_MOVED. */
+void gateway_answer_waiting(struct worker *w, struct gateway_region *g);
 /* tx.c: the counter of a typed answer. */
 enum stats_counter tx_reply_counter(uint32_t status);
 /* tx.c: PKT_SEND* -> port; everything else back to the port. Ends the burst. */

@@ -85,7 +85,7 @@ void stage_tx(struct worker *w)
 			o->order[n] = (uint8_t)i;
 			o->bytes[n] = b->bytes[i];
 			o->send[n++] = b->buffers[i];
-		} else if (mr_likely(b->state[i] != PKT_HANDED)) {
+		} else if (mr_likely(b->state[i] != PKT_HANDED) && b->state[i] != PKT_MOVED) {
 			o->back[n_back++] = b->buffers[i];
 		}
 		for (; mr_unlikely(at < x->n && x->packet[at] == i); at++) {

@@ -13,6 +13,7 @@ enum {
 	BUSY_GATEWAY_POLLS = 32, /* under load HTTPS requests are looked at this often */
 	DRAIN_EMPTY_POLLS = 16,
 	DRAIN_MAX_POLLS = 4096,
+	DRAIN_WAITING_MS = 1500, /* control waits 3 s for an end */
 	WIDE_BUFFERS = 256, /* 4.7 MB: a hundred requests of 16 datagrams in flight, and a burst of replies */
 	STORE_KB = 16384,   /* 44,000 small replies */
 	/* Keeping a reply costs 260 ns (bench_store, AMD Zen 3): at most 5 % of what the cheapest one kept
@@ -59,7 +60,7 @@ static void finish(struct worker *w)
 	uint64_t now_ns = w->clock.now_ns(w->clock.ctx);
 
 	heartbeat(w, now_ns);
-	w->stats->service_ns[histogram_bucket(now_ns - w->burst.now_ns)] += w->burst.n;
+	w->stats->service_ns[histogram_bucket(now_ns - w->burst.now_ns)] += w->burst.n - w->backlog.moved;
 	w->idle_polls = 0;
 }
 
@@ -74,6 +75,34 @@ static void gateway_turn(struct worker *w)
 	gateway_poll(w, g);
 }
 
+/* From the requests that run to the port. */
+static void second_half(struct worker *w)
+{
+	uint64_t t = clock_tsc();
+
+	stage_batch(w);
+	t = add_cycles(w, STATS_STAGE_BATCH, t);
+	stage_infer(w);
+	t = add_cycles(w, STATS_STAGE_INFER, t);
+	stage_reply(w);
+	t = add_cycles(w, STATS_STAGE_REPLY, t);
+	stage_tx(w);
+	add_cycles(w, STATS_STAGE_TX, t);
+}
+
+/* Those who wait for their share. Their requests may be answered over HTTPS. */
+static void second_half_of_waiting(struct worker *w)
+{
+	struct gateway_region *g = __atomic_load_n(&w->shared->gateway, __ATOMIC_ACQUIRE);
+
+	if (gateway_holds(&w->gateway)) {
+		stage_batch(w);
+		stage_infer(w);
+		gateway_answer_waiting(w, g);
+	}
+	second_half(w);
+}
+
 static bool idle(struct worker *w)
 {
 	gateway_turn(w);
@@ -83,7 +112,11 @@ static bool idle(struct worker *w)
 		if (mr_unlikely(w->queue->ops->starved(w->queue)))
 			worker_count(w, STATS_MBUF_EMPTY, 1);
 	}
-	return false;
+	if (mr_likely(!w->backlog.engaged))
+		return false;
+	load_shared(w);
+	backlog_serve(w, false, second_half_of_waiting);
+	return true;
 }
 
 bool worker_poll(struct worker *w)
@@ -101,28 +134,28 @@ bool worker_poll(struct worker *w)
 	stage_auth(w);
 	t = add_cycles(w, STATS_STAGE_AUTH, t);
 	stage_limit(w);
-	t = add_cycles(w, STATS_STAGE_LIMIT, t);
-	stage_batch(w);
-	t = add_cycles(w, STATS_STAGE_BATCH, t);
-	stage_infer(w);
-	t = add_cycles(w, STATS_STAGE_INFER, t);
-	stage_reply(w);
-	t = add_cycles(w, STATS_STAGE_REPLY, t);
-	stage_tx(w);
-	add_cycles(w, STATS_STAGE_TX, t);
+	add_cycles(w, STATS_STAGE_LIMIT, t);
+	second_half(w);
 	finish(w);
+	if (mr_unlikely(w->backlog.engaged))
+		backlog_serve(w, true, second_half_of_waiting);
 	if (++w->busy_polls % BUSY_GATEWAY_POLLS == 0)
 		gateway_turn(w);
 	return true;
 }
 
-/* After a stop: answer what has already arrived, for a bounded time. */
+/* After a stop: answer what has already arrived, and then what waits, for a bounded time. */
 static void drain(struct worker *w)
 {
+	uint64_t end_ns = w->clock.now_ns(w->clock.ctx) + DRAIN_WAITING_MS * NS_PER_MS;
 	uint32_t empty = 0;
 
 	for (uint32_t i = 0; i < DRAIN_MAX_POLLS && empty < DRAIN_EMPTY_POLLS; i++)
 		empty = worker_poll(w) ? 0 : empty + 1;
+	while (w->backlog.engaged && w->clock.now_ns(w->clock.ctx) < end_ns) {
+		load_shared(w);
+		backlog_serve(w, false, second_half_of_waiting);
+	}
 }
 
 void worker_run(struct worker *w)
@@ -152,7 +185,10 @@ void worker_init(struct worker *w, uint32_t index, struct shared *shared, struct
 	w->burst_max = burst_max >= 1 && burst_max <= BURST_MAX ? burst_max : 32;
 	w->ns_per_tsc_q24 = (uint64_t)((double)NS_PER_S * (1 << 24) / (double)tsc_hz);
 	w->learn_shift = COST_LEARN_SHIFT;
-	w->slice_tsc = tsc_hz / 1000000 * (slice_us ? slice_us : 100);
+	w->tsc_hz = tsc_hz;
+	w->slice_us = slice_us ? slice_us : 100;
+	w->slice_tsc = tsc_hz / 1000000 * w->slice_us;
+	w->backlog.dear_ns = UINT64_MAX;
 	admission_init(&w->admission, clock_tsc());
 	shared->ports[index] = queue->port_number;
 	stats->port = queue->port_number;
@@ -175,10 +211,16 @@ int worker_take_memory(struct worker *w, const struct worker_memory *m)
 	return rc;
 }
 
+int worker_backlog(struct worker *w, uint32_t queue_us, uint32_t max_waiting)
+{
+	return backlog_init(&w->backlog, queue_us, w->slice_us, max_waiting, w->tsc_hz);
+}
+
 void worker_uninit(struct worker *w)
 {
 	reply_store_uninit(&w->keeping.store);
 	text_hash_uninit(&w->keeping.hash);
+	backlog_uninit(&w->backlog);
 	segments_uninit(&w->segments);
 	wide_uninit(&w->wide);
 }

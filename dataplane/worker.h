@@ -9,6 +9,7 @@
 
 #include "abi/stats.h"
 #include "admission.h"
+#include "backlog.h"
 #include "base/aead.h"
 #include "burst.h"
 #include "gateway.h"
@@ -93,6 +94,8 @@ struct worker {
 	uint64_t ns_per_tsc_q24;   /* 2^24 ns a TSC tick */
 	uint32_t learn_shift;      /* COST_LEARN_SHIFT; more = costs hold still (tests) */
 	uint32_t runs;
+	uint64_t tsc_hz;
+	uint32_t slice_us;
 	uint64_t slice_tsc;        /* longest stretch of one model between heartbeats */
 	uint64_t corrupt_subscriber; /* + 1; taken by the service thread for EVENT_LIMIT_CORRUPT */
 	const struct model_set *seen_models; /* to count swaps; never dereferenced */
@@ -107,6 +110,7 @@ struct worker {
 	struct gateway_worker gateway;
 	struct promotions promotions; /* taken by the service thread */
 	struct admission admission;
+	struct backlog backlog;   /* none: nothing waits */
 	struct burst burst;
 };
 
@@ -127,7 +131,11 @@ struct worker_memory {
 int worker_take_memory(struct worker *w, const struct worker_memory *m);
 void worker_uninit(struct worker *w);
 
-/* One iteration of the loop. True when it found packets. Worker thread. */
+/* Let requests wait: up to `max_waiting` (0 = BACKLOG_MAX) and queue_us of work. Without this call everything
+ * is computed in the burst that brought it. 0 or -ENOMEM. Before the first poll. */
+int worker_backlog(struct worker *w, uint32_t queue_us, uint32_t max_waiting);
+
+/* One iteration of the loop. True when it found packets, or something waits. Worker thread. */
 bool worker_poll(struct worker *w);
 
 /* Poll until shared->stop, then drain what has already arrived. Worker thread. */

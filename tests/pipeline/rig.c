@@ -58,8 +58,9 @@ void rig_start(struct rig *r)
 	memset(&r->shared, 0, sizeof(r->shared));
 	assert_int_equal(handover_init(&r->shared.handover, r->n_workers), 0);
 	assert_int_equal(aead_init(&r->shared.aead), 0);
-	assert_int_equal(model_table_init(&r->models, &r->shared.quiesce, r->n_workers,
-		MODEL_BACKEND_AUTO, true), 0);
+	assert_int_equal(model_table_init(&r->models, &r->shared.quiesce, &(struct live_model_options){
+		.n_workers = r->n_workers, .backend = MODEL_BACKEND_AUTO, .refuse_not_finite = true,
+		.slice_ns = 1}), 0); /* n_jobs 0: nothing is suspended, unless a test says so */
 	r->models.released = note_released;
 	r->models.released_ctx = r;
 	r->shared.models = &r->models;
@@ -469,7 +470,7 @@ void rig_balance(struct rig *r)
 	assert_int_equal(rig_count(r, STATS_RX) + rig_count(r, STATS_GATEWAY) +
 			rig_count(r, STATS_TAKEN_OVER),
 		rig_count(r, STATS_COMPLETED) + rig_count(r, STATS_HELD) +
-		rig_count(r, STATS_NEIGHBOUR) + rig_count(r, STATS_HANDED_OVER) + drops);
+		rig_count(r, STATS_NEIGHBOUR) + rig_count(r, STATS_HANDED_OVER) + r->stats->waiting + drops);
 	assert_int_equal(
 		rig_count(r, STATS_COMPLETED), replies + rig_count(r, STATS_DROP_REPLY_TX));
 	assert_int_equal(port_mem_unused(r->port) + r->port->n_sent + r->port->n_waiting,

@@ -139,6 +139,8 @@ static json_t *worker(const struct stats_worker *w, uint32_t index)
 	json_object_set_new(o, "results", number(w->counters[STATS_REPLY_RESULT]));
 	json_object_set_new(o, "rows", number(w->counters[STATS_ROWS]));
 	json_object_set_new(o, "batches", number(w->counters[STATS_BATCHES]));
+	json_object_set_new(o, "waiting", number(w->waiting));
+	json_object_set_new(o, "queue_us", number(w->queue_ns / 1000));
 	json_object_set_new(o, "p50_us",
 		json_real((double)histogram_percentile(w->service_ns, 50) / 1e3));
 	json_object_set_new(o, "p99_us",
@@ -150,15 +152,24 @@ static json_t *worker(const struct stats_worker *w, uint32_t index)
 	return o;
 }
 
+static json_t *engine(const struct stats_engine *e, uint32_t index)
+{
+	return json_pack("{s:i, s:i, s:s, s:I, s:I}", "engine", (int)index, "cpu", (int)e->cpu, "state",
+		worker_state(e->state), "runs", (json_int_t)e->runs, "busy_cycles",
+		(json_int_t)e->busy_cycles);
+}
+
 json_t *show_workers(struct control *ctl)
 {
 	struct stats_region *s = copy_stats(ctl);
-	json_t *list = json_array();
+	json_t *list = json_array(), *engines = json_array();
 
 	for (uint32_t i = 0; s && i < n_workers(s); i++)
 		json_array_append_new(list, worker(&s->workers[i], i));
+	for (uint32_t i = 0; s && i < s->header.n_engines && i < DP_MAX_ENGINES; i++)
+		json_array_append_new(engines, engine(&s->engines[i], i));
 	free(s);
-	return json_pack("{s:o}", "workers", list);
+	return json_pack("{s:o, s:o}", "workers", list, "engines", engines);
 }
 
 /* Buckets that hold something: [[largest ns, count], ...]. */

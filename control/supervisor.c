@@ -291,6 +291,13 @@ static uint64_t silence_ns(const struct stats_region *r, uint64_t now)
 			(beat < oldest || !oldest))
 			oldest = beat;
 	}
+	n = __atomic_load_n(&r->header.n_engines, __ATOMIC_RELAXED);
+	for (uint32_t e = 0; e < n && e < DP_MAX_ENGINES; e++) {
+		uint64_t beat = __atomic_load_n(&r->engines[e].heartbeat_ns, __ATOMIC_RELAXED);
+
+		if (__atomic_load_n(&r->engines[e].state, __ATOMIC_RELAXED) == 1 && beat < oldest)
+			oldest = beat;
+	}
 	return oldest && now > oldest ? now - oldest : 0;
 }
 

@@ -11,21 +11,23 @@
 
 /* ---- life ---- */
 
-int backlog_init(struct backlog *b, uint32_t queue_us, uint32_t slice_us, uint32_t max_waiting,
-	uint64_t tsc_hz)
+int backlog_init(struct backlog *b, const struct backlog_config *c)
 {
-	uint64_t limit_ns = queue_us * NS_PER_US;
+	uint64_t limit_ns = c->queue_us * NS_PER_US;
 	int rc;
 
 	memset(b, 0, sizeof(*b));
-	b->n_max = max_waiting ? max_waiting : BACKLOG_MAX;
-	b->slice_ns = slice_us * NS_PER_US;
+	b->n_max = c->max_waiting ? c->max_waiting : BACKLOG_MAX;
+	b->slice_ns = c->slice_us * NS_PER_US;
 	b->turn_ns = b->slice_ns / BACKLOG_TURN_PARTS;
-	b->step_tsc = tsc_hz / 1000000 * slice_us / BACKLOG_STEP_PARTS;
+	b->step_tsc = c->tsc_hz / 1000000 * c->slice_us / BACKLOG_STEP_PARTS;
 	b->dear_ns = b->turn_ns * (1u << COST_SHARE_BUCKET) / BURST_MAX;
-	b->n_jobs = 1;
+	b->engines = c->engines;
+	b->n_engines = c->n_engines;
+	b->n_jobs = c->n_engines ? ENGINE_JOBS * c->n_engines : 1;
 	rc = fair_init(&b->quick, LIMITS_MAX_SLOTS, b->n_max, limit_ns);
-	rc = rc ? rc : fair_init(&b->slow, LIMITS_MAX_SLOTS, b->n_max, limit_ns);
+	rc = rc ? rc : fair_init(&b->slow, LIMITS_MAX_SLOTS, b->n_max,
+		limit_ns * (c->n_engines ? c->n_engines : 1));
 	b->all = calloc(b->n_max, sizeof(*b->all));
 	b->unused = calloc(b->n_max, sizeof(*b->unused));
 	b->busy = calloc(LIMITS_MAX_SLOTS, sizeof(*b->busy));
@@ -100,15 +102,28 @@ static uint32_t retry_us(uint64_t ns)
 	return us > UINT32_MAX ? UINT32_MAX : (uint32_t)us;
 }
 
+static uint32_t least_engine(const struct backlog *b)
+{
+	uint32_t least = 0;
+
+	for (uint32_t e = 1; e < b->n_engines; e++)
+		if (b->engine_ns[e] < b->engine_ns[least])
+			least = e;
+	return least;
+}
+
 /* When will it have been computed, if it is let in? */
 static uint64_t done_in_ns(const struct backlog *b, const struct price *p)
 {
-	uint64_t ns = b->pending_ns + fair_served_in_ns(p->f, p->flow, p->weight, p->share_ns) +
-		p->alone_ns - p->share_ns;
+	uint64_t ns = fair_served_in_ns(p->f, p->flow, p->weight, p->share_ns) - p->share_ns;
 
-	if (p->f == &b->slow) /* what the quick have waiting comes between */
+	if (p->f == &b->quick)
+		ns += b->pending_ns;
+	else if (b->n_engines)
+		ns = ns / b->n_engines + b->engine_ns[least_engine(b)];
+	else /* what the quick have waiting comes between */
 		ns += b->quick.work_ns + (b->job ? b->job->cost_ns : 0);
-	return ns;
+	return ns + p->alone_ns;
 }
 
 enum wire_status backlog_verdict(struct worker *w, uint32_t i)
@@ -181,13 +196,20 @@ bool backlog_put(struct worker *w, uint32_t i)
 
 /* ---- going ---- */
 
-/* The session may have ended meanwhile, and its keys with it. */
-static bool session_lives(const struct waiting *x)
+/* The session may have ended meanwhile, or the epoch whose key the reply needs. */
+static bool session_lives(const struct waiting *x, uint64_t now_ns)
 {
 	const struct session_cell *c = x->request.cell;
+	uint32_t ahead;
 
-	return x->gateway || (__atomic_load_n(&c->ready, __ATOMIC_ACQUIRE) &&
-		c->key_id == x->packet.wire.key_id && c->session_id == x->session_id);
+	if (x->gateway)
+		return true;
+	if (!__atomic_load_n(&c->ready, __ATOMIC_ACQUIRE) || c->key_id != x->packet.wire.key_id ||
+		c->session_id != x->session_id)
+		return false;
+	ahead = (x->packet.wire.flags - __atomic_load_n(&c->epoch, __ATOMIC_ACQUIRE)) & WIRE_FLAG_EPOCH_MASK;
+	return ahead == 0 || (ahead == WIRE_FLAG_EPOCH_MASK &&
+		now_ns < __atomic_load_n(&c->previous_until_ns, __ATOMIC_RELAXED));
 }
 
 /* Put a request back into the burst, at its end, in PKT_RUN; or dropped, when its session is gone. */
@@ -208,7 +230,7 @@ static uint32_t move_in(struct worker *w, uint32_t item)
 	to->state[i] = PKT_RUN;
 	to->n_wide += x->request.in || x->request.out;
 	b->served[i] = (uint16_t)item;
-	if (!session_lives(x))
+	if (!session_lives(x, to->now_ns))
 		worker_drop(w, i, STATS_DROP_UNKNOWN_KEY);
 	return i;
 }
@@ -279,12 +301,11 @@ static uint64_t serve_quick(struct worker *w, void (*second_half)(struct worker 
 /* ---- the slow ---- */
 
 /* Those whose session or time is over are answered here instead. */
-static bool is_over(const struct worker *w, const struct waiting *x, uint64_t now_ns)
+static bool is_over(const struct waiting *x, uint64_t now_ns)
 {
 	const struct request *r = &x->request;
 
-	(void)w;
-	return !session_lives(x) ||
+	return !session_lives(x, now_ns) ||
 	       (r->deadline_us && now_ns - x->arrived_ns >= r->deadline_us * NS_PER_US);
 }
 
@@ -309,7 +330,7 @@ static void fill(struct worker *w, struct job *j, void (*second_half)(struct wor
 	while ((item = fair_peek(&b->slow)) != FAIR_NONE && w->burst.n < w->burst_max) {
 		const struct waiting *x = &b->all[item];
 
-		if (is_over(w, x, w->burst.now_ns)) {
+		if (is_over(x, w->burst.now_ns)) {
 			fair_take(&b->slow);
 			burst_expire(w, move_in(w, item));
 			continue;
@@ -416,12 +437,67 @@ static void serve_slow(struct worker *w, uint64_t quick_ns, uint32_t quick_weigh
 		step(w, b->step_tsc, second_half);
 }
 
+/* ---- the slow, on engine cores ---- */
+
+static void take_answers(struct worker *w, uint32_t e, void (*second_half)(struct worker *w))
+{
+	struct backlog *b = &w->backlog;
+	struct job *j;
+
+	while ((j = engine_get(&b->engines[e].out[w->index]))) {
+		b->engine_ns[e] -= j->cost_ns;
+		worker_count(w, STATS_ENGINE_RUNS, 1);
+		answer_job(w, j, second_half);
+	}
+}
+
+static struct job *free_job(const struct backlog *b)
+{
+	for (uint32_t i = 0; i < b->n_jobs; i++)
+		if (!b->jobs[i].model)
+			return &b->jobs[i];
+	return NULL;
+}
+
+/* One job that runs and, so that the engine does not idle between two, another if both are short. */
+static bool engine_has_room(const struct worker *w, uint32_t e)
+{
+	const struct engine *engine = &w->backlog.engines[e];
+	uint32_t there = engine->in[w->index].head - engine->out[w->index].tail;
+
+	return !there || (there < ENGINE_JOBS &&
+		w->backlog.engine_ns[e] <= BACKLOG_JOB_SLICES * w->backlog.slice_ns);
+}
+
+static void serve_engines(struct worker *w, void (*second_half)(struct worker *w))
+{
+	struct backlog *b = &w->backlog;
+	struct job *j;
+
+	for (uint32_t e = 0; e < b->n_engines; e++)
+		take_answers(w, e, second_half);
+	while (b->slow.n && (j = free_job(b))) {
+		uint32_t e = least_engine(b);
+
+		if (!engine_has_room(w, e))
+			break;
+		fill(w, j, second_half);
+		if (!j->n_parts)
+			continue;
+		b->engine_ns[e] += j->cost_ns;
+		engine_put(&b->engines[e].in[w->index], j);
+	}
+}
+
 void backlog_serve(struct worker *w, bool busy, void (*second_half)(struct worker *w))
 {
 	struct backlog *b = &w->backlog;
 	uint32_t quick_weight = b->quick.weight;
 	uint64_t quick_ns = serve_quick(w, second_half);
 
-	serve_slow(w, quick_ns, quick_weight, busy, second_half);
+	if (b->n_engines)
+		serve_engines(w, second_half);
+	else
+		serve_slow(w, quick_ns, quick_weight, busy, second_half);
 	look(w);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Requests that wait: when a worker's core has more to compute than one turn, requests leave their burst
- * and are served in fair shares (fair.h); those whose run is longer than the slice become jobs (job.h).
+ * and are served in fair shares (fair.h); those whose run is longer than the slice become jobs (job.h), on engine cores where there are any (engine.h).
  *
  *                                        ┌ bypass: nothing waits, cheap ─────────┐
  *   limit ─ verdict ─ charge ─ permit ───┼ quick: fair ─▶ a burst of one turn ───┼▶ batch ▸ infer ▸ reply ▸ tx
@@ -14,6 +14,7 @@
 #pragma once
 
 #include "abi/limits.h"
+#include "engine.h"
 #include "fair.h"
 #include "job.h"
 
@@ -52,15 +53,26 @@ struct backlog {
 	uint16_t *busy; /* [LIMITS_MAX_SLOTS] requests of each subscriber that wait or run */
 	uint64_t turn_ns, slice_ns, step_tsc;
 	int64_t credit_ns; /* time the slow have earned while the quick were served */
-	struct job *job;   /* between polls */
-	struct job *jobs;  /* memory of all of them */
+	struct job *job;   /* between polls; NULL where there are engines */
+	struct job *jobs;  /* memory of all of them: one, or ENGINE_JOBS an engine */
 	uint32_t n_jobs;
+	struct engine *engines;
+	uint32_t n_engines;
+	uint64_t engine_ns[DP_MAX_ENGINES]; /* work of ours at each */
 	uint16_t served[BURST_MAX]; /* of the burst being served */
 };
 
-/* Room for `max_waiting` requests (0 = BACKLOG_MAX) and queue_us of work. 0 or -ENOMEM. */
-int backlog_init(struct backlog *b, uint32_t queue_us, uint32_t slice_us, uint32_t max_waiting,
-	uint64_t tsc_hz);
+struct backlog_config {
+	uint32_t queue_us;    /* work that may wait for a core */
+	uint32_t slice_us;
+	uint32_t max_waiting; /* requests; 0 = BACKLOG_MAX */
+	uint64_t tsc_hz;
+	struct engine *engines; /* [n_engines]; none: jobs run between polls */
+	uint32_t n_engines;
+};
+
+/* 0 or -ENOMEM. */
+int backlog_init(struct backlog *b, const struct backlog_config *c);
 void backlog_uninit(struct backlog *b); /* zeroed is allowed */
 
 /* A burst begins. */

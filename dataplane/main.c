@@ -2,6 +2,8 @@
  * millrace-dataplane: table of contents. Rows start in order and stop in reverse.
  */
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +24,9 @@ struct program {
 	struct shared shared;
 	struct port_dpdk *ports[DP_MAX_PORTS];
 	struct worker *workers[DP_MAX_WORKERS];
+	struct engine engines[DP_MAX_ENGINES];
+	pthread_t engine_threads[DP_MAX_ENGINES];
+	uint32_t n_engines; /* started */
 	uint32_t n_launched;
 	bool eal_started;
 };
@@ -100,7 +105,7 @@ static int memory_init(struct program *p, struct error *err)
 		return error_set(err, rc, "AES-GCM: this CPU has no AES instructions");
 	rc = model_table_init(&s->models, &p->shared.quiesce, &(struct live_model_options){
 		.n_workers = p->shared.n_workers, .backend = (enum model_backend)s->config.backend,
-		.refuse_not_finite = s->config.refuse_not_finite, .n_jobs = p->shared.n_workers,
+		.refuse_not_finite = s->config.refuse_not_finite, .n_jobs = s->config.n_engines ? s->config.n_engines : p->shared.n_workers,
 		.slice_ns = slice_us(&s->config) * NS_PER_US});
 	return rc ? error_set(err, rc, "out of memory") : 0;
 }
@@ -143,6 +148,59 @@ static uint64_t monotonic(void *ctx)
 {
 	(void)ctx;
 	return clock_now_ns();
+}
+
+static void *engine_main(void *arg)
+{
+	engine_run(arg);
+	return NULL;
+}
+
+static int engine_start(struct program *p, uint32_t i)
+{
+	const struct dp_config *c = &p->service.config;
+	struct stats_region *stats = p->service.regions.stats;
+	pthread_attr_t attr;
+	cpu_set_t cpus;
+	int rc;
+
+	p->engines[i] = (struct engine){.index = i, .n_workers = p->shared.n_workers,
+		.slice_tsc = stats->header.tsc_hz / 1000000 * slice_us(c),
+		.naps = c->poll == DP_POLL_ADAPTIVE, .stats = &stats->engines[i]};
+	stats->engines[i].cpu = c->engine_cores[i];
+	CPU_ZERO(&cpus);
+	CPU_SET(c->engine_cores[i], &cpus);
+	pthread_attr_init(&attr);
+	rc = pthread_attr_setaffinity_np(&attr, sizeof(cpus), &cpus);
+	rc = rc ? rc : pthread_create(&p->engine_threads[i], &attr, engine_main, &p->engines[i]);
+	pthread_attr_destroy(&attr);
+	return -rc;
+}
+
+static int engines_init(struct program *p, struct error *err)
+{
+	const struct dp_config *c = &p->service.config;
+
+	for (uint32_t i = 0; i < c->n_engines; i++) {
+		int rc = engine_start(p, i);
+
+		if (rc)
+			return error_set(err, rc, "engine on CPU %u: %s", c->engine_cores[i], strerror(-rc));
+		p->n_engines++;
+	}
+	p->shared.engines = p->engines;
+	p->shared.n_engines = p->n_engines;
+	p->service.regions.stats->header.n_engines = p->n_engines;
+	return 0;
+}
+
+/* After the workers: what they handed over is done by then. */
+static void engines_uninit(struct program *p)
+{
+	for (uint32_t i = 0; i < p->n_engines; i++)
+		__atomic_store_n(&p->engines[i].stop, 1, __ATOMIC_RELEASE);
+	for (uint32_t i = 0; i < p->n_engines; i++)
+		pthread_join(p->engine_threads[i], NULL);
 }
 
 static int worker_main(void *arg)
@@ -212,6 +270,7 @@ static const struct {
 	{"eal", eal_init, eal_uninit},
 	{"memory", memory_init, memory_uninit},
 	{"ports", ports_init, ports_uninit},
+	{"engines", engines_init, engines_uninit},
 	{"workers", workers_init, workers_uninit},
 };
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * The poll loop: see worker.h.
  */
-#include <immintrin.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/denormals.h"
 #include "base/histogram.h"
 #include "stages.h"
 
@@ -21,12 +21,6 @@ enum {
 	 * dearer ones for longer; a model like fraud (40 ns) never pays for the store. */
 	STORE_OVER_NS = 5000,
 };
-
-/* Denormals cost a hundred cycles each and mean nothing to a model: flush them (FTZ, DAZ). */
-static void flush_denormals(void)
-{
-	_mm_setcsr(_mm_getcsr() | 0x8040);
-}
 
 static void heartbeat(struct worker *w, uint64_t now_ns)
 {
@@ -160,7 +154,7 @@ static void drain(struct worker *w)
 
 void worker_run(struct worker *w)
 {
-	flush_denormals();
+	denormals_flush();
 	heartbeat(w, w->clock.now_ns(w->clock.ctx));
 	__atomic_store_n(&w->stats->state, 1, __ATOMIC_RELEASE);
 	while (!__atomic_load_n(&w->shared->stop, __ATOMIC_RELAXED)) {
@@ -213,7 +207,9 @@ int worker_take_memory(struct worker *w, const struct worker_memory *m)
 
 int worker_backlog(struct worker *w, uint32_t queue_us, uint32_t max_waiting)
 {
-	return backlog_init(&w->backlog, queue_us, w->slice_us, max_waiting, w->tsc_hz);
+	return backlog_init(&w->backlog, &(struct backlog_config){.queue_us = queue_us,
+		.slice_us = w->slice_us, .max_waiting = max_waiting, .tsc_hz = w->tsc_hz,
+		.n_engines = w->shared->n_engines, .engines = w->shared->engines});
 }
 
 void worker_uninit(struct worker *w)

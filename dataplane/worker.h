@@ -42,6 +42,8 @@ struct shared {
 	uint32_t n_workers;
 	struct handover *handover; /* NULL with a single worker; as ports[] fixed at start */
 	uint16_t ports[DP_MAX_WORKERS]; /* of each worker */
+	uint32_t n_engines;
+	struct engine *engines; /* cores for long runs; set before a worker is made */
 	struct aead aead;
 	struct quiesce quiesce;
 };

@@ -137,9 +137,76 @@ static void swaps_under_two_workers_lose_nothing_and_repeat_no_nonce(void **stat
 	rig_uninit(&r);
 }
 
+static void *engine_thread(void *arg)
+{
+	engine_run(arg);
+	return NULL;
+}
+
+/* A worker hands long runs to an engine on another thread, under swaps, and answers cheap ones itself. */
+static void an_engine_computes_what_the_worker_answers(void **state)
+{
+	enum { LONG = 200 };
+	static struct rig r;
+	static struct engine engine;
+	static struct stats_engine stats;
+	struct rig_client c;
+	struct rig_reply got;
+	uint8_t f[RIG_FRAME];
+	float expect[2][RIG_OUT];
+	pthread_t thread;
+	uint32_t asked = 0, answered = 0;
+
+	(void)state;
+	rig_init(&r, 1);
+	engine = (struct engine){.n_workers = 1, .slice_tsc = 1000, .stats = &stats};
+	r.shared.engines = &engine;
+	r.shared.n_engines = 1;
+	r.models.options.n_jobs = 1;
+	assert_int_equal(worker_backlog(r.worker, 1000000, 64), 0);
+	r.worker->learn_shift = 32;
+	rig_session(&r, &c, 0x1001, 0, false);
+	rig_expect(sample, 1.0f, expect[1]);
+	rig_expect(sample, 2.0f, expect[0]);
+	assert_int_equal(pthread_create(&thread, NULL, engine_thread, &engine), 0);
+	for (uint32_t round = 0; answered < LONG; round++) {
+		size_t n;
+
+		if (round % 64 == 0 && round / 64 < SWAPS) {
+			uint32_t version = round / 64 + 1;
+			const struct live_model *m;
+
+			rig_model(&r, 0, version, rig_artifact("alpha", version, version % 2 ? 1.0f : 2.0f,
+				1, 64));
+			m = model_set_find(r.models.published, wire_model_id("alpha"));
+			cost_flat(&m->uses[0].cost, m->run_rows, 1000000); /* said to take a millisecond */
+		}
+		if (asked < LONG && asked - answered < 32) {
+			assert_true(port_mem_put(r.port, f, rig_rows(&c, f, "alpha", sample, 1)));
+			asked++;
+		}
+		worker_poll(r.worker);
+		while ((n = port_mem_get(r.port, f))) {
+			assert_true(rig_open(&c, f, n, &got));
+			assert_int_equal(got.reply.status, WIRE_RESULT);
+			assert_memory_equal(got.rows, expect[got.reply.detail % 2], sizeof(expect[0]));
+			answered++;
+		}
+		model_table_reap(&r.models);
+	}
+	__atomic_store_n(&engine.stop, 1, __ATOMIC_RELEASE);
+	pthread_join(thread, NULL);
+	assert_true(stats.runs > 0);
+	assert_int_equal(stats.runs, rig_count(&r, STATS_ENGINE_RUNS));
+	assert_int_equal(r.stats->waiting, 0);
+	rig_balance(&r);
+	rig_uninit(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_engine_computes_what_the_worker_answers),
 		cmocka_unit_test(swaps_under_two_workers_lose_nothing_and_repeat_no_nonce),
 	};
 

@@ -456,6 +456,7 @@ json_t *show_status(struct control *ctl, const struct show_rate *rate)
 	json_object_set_new(o, "instance", text(ctl->config->instance));
 	json_object_set_new(o, "uptime_s", json_integer(clock_wall_s() - ctl->started_wall_s));
 	json_object_set_new(o, "dataplane", status_dataplane(ctl));
+	json_object_set_new(o, "poll", show_poll(h ? stats : NULL));
 	json_object_set_new(o, "ports", status_ports(ctl, h, fallbacks));
 	status_memory(ctl, h, o, fallbacks);
 	json_object_set_new(o, "license", show_license(ctl));

@@ -32,6 +32,8 @@ json_t *show_license(struct control *ctl);
 
 /* Building blocks, also used by the commands' answers and the HTTPS API. */
 json_t *show_model(const struct model_entry *m);
+/* How idle workers wait, how often they slept, and how long waking takes; null without a dataplane. */
+json_t *show_poll(const struct stats_region *s);
 /* What a run of artifact `number` costs, [[rows, ns], ...] as the workers have measured it; null when they
  * do not hold it. */
 json_t *show_cost(struct control *ctl, uint32_t model_index, uint64_t number);

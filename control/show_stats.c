@@ -139,6 +139,11 @@ static json_t *worker(const struct stats_worker *w, uint32_t index)
 	json_object_set_new(o, "results", number(w->counters[STATS_REPLY_RESULT]));
 	json_object_set_new(o, "rows", number(w->counters[STATS_ROWS]));
 	json_object_set_new(o, "batches", number(w->counters[STATS_BATCHES]));
+	json_object_set_new(o, "sleeps", number(w->counters[STATS_SLEEPS]));
+	json_object_set_new(o, "wake_p50_us",
+		json_real((double)histogram_percentile(w->wake_ns, 50) / 1e3));
+	json_object_set_new(o, "wake_p99_us",
+		json_real((double)histogram_percentile(w->wake_ns, 99) / 1e3));
 	json_object_set_new(o, "waiting", number(w->waiting));
 	json_object_set_new(o, "queue_us", number(w->queue_ns / 1000));
 	json_object_set_new(o, "p50_us",
@@ -253,4 +258,20 @@ json_t *show_cost(struct control *ctl, uint32_t model_index, uint64_t number)
 		json_array_append_new(list, json_pack("[i, I]", 1 << i,
 			(json_int_t)__atomic_load_n(&c->run_ns[i], __ATOMIC_RELAXED)));
 	return list;
+}
+
+json_t *show_poll(const struct stats_region *s)
+{
+	uint64_t wake_ns[STATS_HISTOGRAM_BUCKETS] = {0}, sleeps = 0;
+
+	if (!s)
+		return json_null();
+	for (uint32_t i = 0; i < n_workers(s); i++) {
+		histogram_merge(wake_ns, s->workers[i].wake_ns);
+		sleeps += s->workers[i].counters[STATS_SLEEPS];
+	}
+	return json_pack("{s:s, s:I, s:f, s:f}", "mode",
+		s->header.poll == DP_POLL_ADAPTIVE ? "adaptive" : "busy", "sleeps", (json_int_t)sleeps,
+		"wake_p50_us", (double)histogram_percentile(wake_ns, 50) / 1e3, "wake_p99_us",
+		(double)histogram_percentile(wake_ns, 99) / 1e3);
 }

@@ -93,6 +93,7 @@ static int memory_init(struct program *p, struct error *err)
 		return rc;
 	s->regions.stats->header.n_ports = s->config.n_ports;
 	s->regions.stats->header.huge_pages = s->config.huge_pages;
+	s->regions.stats->header.poll = s->config.poll;
 	s->shared = &p->shared;
 	s->workers = p->workers;
 	p->shared.n_workers = config_workers(&s->config);
@@ -232,6 +233,10 @@ static int worker_start(struct program *p, uint32_t port, uint32_t queue, struct
 			strerror(-rc));
 	if (worker_backlog(w, c->queue_us ? c->queue_us : QUEUE_US, 0))
 		return error_set(err, -ENOMEM, "worker %u: no memory for requests that wait", i);
+	rc = c->poll == DP_POLL_ADAPTIVE ? doze_init(&w->doze, w->queue->wait_fd,
+		p->shared.n_workers == 1) : 0;
+	if (rc)
+		return error_set(err, rc, "worker %u: eventfd: %s", i, strerror(-rc));
 	if (eal_launch(i, worker_main, w) < 0)
 		return error_set(err, -EIO, "worker %u cannot be started", i);
 	p->n_launched++;

@@ -33,4 +33,5 @@ struct port_queue {
 	uint16_t index; /* queue of that port */
 	uint16_t port_number;
 	const struct parse_config *parse;
+	int wait_fd; /* readable when a frame has arrived, for poll(2); -1 = there is no such descriptor */
 };

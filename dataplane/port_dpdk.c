@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -25,6 +26,7 @@ enum {
 	 * a page and the UMEM the driver computes (objects x size) covers all of them. */
 	OBJECT_BYTES = 4096,
 	OBJECT_HEADER_BYTES = 64,
+	SOCKETS_SEEN = 1024, /* descriptors looked at for a queue's AF_XDP socket */
 	ROOM_BYTES = OBJECT_BYTES - OBJECT_HEADER_BYTES - (int)sizeof(struct rte_mbuf),
 };
 
@@ -36,6 +38,7 @@ struct port_dpdk {
 	const struct rte_memzone *zone; /* the pool's memory */
 	struct parse_config parse;
 	struct port_queue queues[DP_MAX_WORKERS];
+	int wait_fds[DP_MAX_WORKERS];
 };
 
 /* ---- a memif peer that goes away ---- */
@@ -238,6 +241,34 @@ static int device_create(struct port_dpdk *p, const struct dp_port_config *c, ui
 	return rc < 0 ? error_set(err, rc, "port %s: DPDK has no such device", c->device) : 0;
 }
 
+/* The driver keeps its sockets to itself: find the one it has just made among our descriptors. */
+struct xdp_sockets {
+	bool open[SOCKETS_SEEN];
+};
+
+static struct xdp_sockets xdp_sockets_now(void)
+{
+	struct xdp_sockets s = {0};
+
+	for (int fd = 0; fd < SOCKETS_SEEN; fd++) {
+		int domain = 0;
+		socklen_t n = sizeof(domain);
+
+		s.open[fd] = getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) == 0 && domain == AF_XDP;
+	}
+	return s;
+}
+
+static int xdp_socket_since(const struct xdp_sockets *before)
+{
+	struct xdp_sockets now = xdp_sockets_now();
+
+	for (int fd = 0; fd < SOCKETS_SEEN; fd++)
+		if (now.open[fd] && !before->open[fd])
+			return fd;
+	return -1;
+}
+
 static int queues_set_up(struct port_dpdk *p, const struct dp_port_config *c, struct error *err)
 {
 	uint16_t rx = (uint16_t)(c->rx_descriptors ? c->rx_descriptors : DESCRIPTORS_DEFAULT);
@@ -250,7 +281,10 @@ static int queues_set_up(struct port_dpdk *p, const struct dp_port_config *c, st
 			err, rc, "port %s: %u queues: %s", c->device, c->queues, strerror(-rc));
 	rc = rte_eth_dev_adjust_nb_rx_tx_desc(p->id, &rx, &tx);
 	for (uint16_t q = 0; rc >= 0 && q < c->queues; q++) {
+		struct xdp_sockets before = xdp_sockets_now();
+
 		rc = rte_eth_rx_queue_setup(p->id, q, rx, SOCKET_ID_ANY, NULL, p->pool);
+		p->wait_fds[q] = xdp_socket_since(&before);
 		if (rc >= 0)
 			rc = rte_eth_tx_queue_setup(p->id, q, tx, SOCKET_ID_ANY, NULL);
 	}
@@ -312,7 +346,8 @@ static void describe(struct port_dpdk *p, const struct dp_port_config *c, uint32
 	memcpy(p->parse.mac, mac.addr_bytes, 6);
 	for (uint16_t q = 0; q < c->queues; q++)
 		p->queues[q] = (struct port_queue){.ops = &dpdk_ops, .port = p, .index = q,
-			.port_number = (uint16_t)number, .parse = &p->parse};
+			.port_number = (uint16_t)number, .parse = &p->parse,
+			.wait_fd = p->wait_fds[q]};
 	memcpy(stats->device, c->device, sizeof(stats->device));
 	memcpy(stats->mac, mac.addr_bytes, 6);
 	stats->kind = c->kind;

@@ -139,7 +139,7 @@ struct clock_source port_mem_clock(struct port_mem *p)
 void port_mem_init(struct port_mem *p, const struct parse_config *parse)
 {
 	memset(p, 0, sizeof(*p));
-	p->queue = (struct port_queue){.ops = &mem_ops, .port = p, .parse = parse};
+	p->queue = (struct port_queue){.ops = &mem_ops, .port = p, .parse = parse, .wait_fd = -1};
 	p->tx_room = UINT32_MAX;
 	p->pool = &p->own;
 	pthread_mutex_init(&p->own.lock, NULL);

@@ -267,6 +267,18 @@ static void ratchet(struct service *s)
 	ratchet_turn(s->sessions, clock_now_ns());
 }
 
+/* Wake workers that sleep: for HTTPS requests, and now and then to see how long that takes. */
+static void ring_workers(struct service *s, bool measure)
+{
+	uint64_t submitted = s->gateway ? __atomic_load_n(&s->gateway->header.submitted, __ATOMIC_ACQUIRE) : 0;
+
+	if (!measure && submitted == s->rung)
+		return;
+	s->rung = submitted;
+	for (uint32_t i = 0; i < s->shared->n_workers; i++)
+		doze_ring(&s->workers[i]->doze, measure);
+}
+
 static void turn(struct service *s)
 {
 	struct stats_header *h = &s->regions.stats->header;
@@ -285,6 +297,7 @@ static void turn(struct service *s)
 	collect_boxed(s);
 	announce_ready(s);
 	now_ns = clock_now_ns();
+	ring_workers(s, now_ns >= s->costs_due_ns);
 	if (now_ns >= s->costs_due_ns) {
 		model_table_costs(&s->models, s->regions.stats->costs);
 		s->costs_due_ns = now_ns + COSTS_MS * NS_PER_MS;

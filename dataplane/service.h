@@ -38,6 +38,7 @@ struct service {
 	int box_fd; /* XDP_MAP_BOX; -1 = no BPF here */
 	struct early_offer early[SERVICE_EARLY_OFFERS];
 	uint32_t n_early;
+	uint64_t rung; /* HTTPS submissions that workers have been woken for */
 	uint64_t costs_due_ns; /* when the cost tables are shown next */
 	uint64_t refusals; /* commands refused so far: picks the mailbox's next text */
 };

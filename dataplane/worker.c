@@ -97,12 +97,27 @@ static void second_half_of_waiting(struct worker *w)
 	second_half(w);
 }
 
+/* Nothing has come for a while. */
+static void doze(struct worker *w)
+{
+	uint64_t woke_after_ns = doze_sleep(&w->doze);
+
+	worker_count(w, STATS_SLEEPS, 1);
+	if (woke_after_ns)
+		w->stats->wake_ns[histogram_bucket(woke_after_ns)]++;
+}
+
 static bool idle(struct worker *w)
 {
 	gateway_turn(w);
 	worker_count(w, STATS_POLLS_EMPTY, 1);
 	if (++w->idle_polls % IDLE_CLOCK_POLLS == 0) {
-		heartbeat(w, w->clock.now_ns(w->clock.ctx));
+		uint64_t now_ns = w->clock.now_ns(w->clock.ctx);
+
+		heartbeat(w, now_ns);
+		if (mr_unlikely(w->doze.on) && !w->backlog.engaged &&
+			now_ns - w->burst.now_ns > DOZE_QUIET_US * NS_PER_US)
+			doze(w);
 		if (mr_unlikely(w->queue->ops->starved(w->queue)))
 			worker_count(w, STATS_MBUF_EMPTY, 1);
 	}
@@ -216,6 +231,7 @@ void worker_uninit(struct worker *w)
 {
 	reply_store_uninit(&w->keeping.store);
 	text_hash_uninit(&w->keeping.hash);
+	doze_uninit(&w->doze);
 	backlog_uninit(&w->backlog);
 	segments_uninit(&w->segments);
 	wide_uninit(&w->wide);

@@ -12,6 +12,7 @@
 #include "backlog.h"
 #include "base/aead.h"
 #include "burst.h"
+#include "doze.h"
 #include "gateway.h"
 #include "handover.h"
 #include "limits_view.h"
@@ -112,6 +113,7 @@ struct worker {
 	struct gateway_worker gateway;
 	struct promotions promotions; /* taken by the service thread */
 	struct admission admission;
+	struct doze doze;         /* none: an idle worker polls */
 	struct backlog backlog;   /* none: nothing waits */
 	struct burst burst;
 };

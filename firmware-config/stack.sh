@@ -34,6 +34,9 @@ stack_config() {
 	  huge_pages: $pages
 	  sessions: 1024
 	  hang_ms: ${MR_HANG_MS:-2000}
+	  poll: ${MR_POLL:-busy}
+	  slice_us: ${MR_SLICE_US:-200}
+	  engine_cores: [${MR_ENGINE_CORES:-}]
 	limits:
 	  slots: 256
 	https:

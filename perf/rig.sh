@@ -30,6 +30,7 @@ rig_config() {
 	  huge_pages: $pages
 	  sessions: $RIG_SESSIONS
 	  hang_ms: 2000
+	  poll: ${RIG_POLL:-busy}
 	limits:
 	  slots: 64
 	https:

@@ -53,6 +53,18 @@ static void status_dataplane(const json_t *d)
 	line("dataplane", text);
 }
 
+static void status_poll(const json_t *p)
+{
+	char text[160], p50[UNIT_BYTES], p99[UNIT_BYTES];
+
+	if (strcmp(field_text(p, "mode"), "adaptive"))
+		return;
+	snprintf(text, sizeof(text), "adaptive  slept %.0f times, waking takes p50 %s, p99 %s",
+		field_number(p, "sleeps"), unit_us(field_number(p, "wake_p50_us"), p50),
+		unit_us(field_number(p, "wake_p99_us"), p99));
+	line("poll", text);
+}
+
 static void status_ports(const json_t *ports)
 {
 	const json_t *p;
@@ -123,6 +135,7 @@ void view_status(const json_t *r)
 		field_text(r, "version"), unit_span((int64_t)field_number(r, "uptime_s"), span));
 	line("instance", text);
 	status_dataplane(json_object_get(r, "dataplane"));
+	status_poll(json_object_get(r, "poll"));
 	status_ports(json_object_get(r, "ports"));
 	status_memory(r);
 	status_license(json_object_get(r, "license"));

@@ -23,3 +23,6 @@ test_cost_LIBS = -lcmocka
 TESTS += test_aead
 test_aead_SRCS = tests/unit/test_aead.c $(AEAD_SRCS)
 test_aead_LIBS = -lcmocka -lIPSec_MB -lcrypto
+TESTS += test_doze
+test_doze_SRCS = tests/unit/test_doze.c dataplane/doze.c dataplane/base/fd.c dataplane/base/error.c
+test_doze_LIBS = -lcmocka

@@ -100,6 +100,28 @@ cycles() {
 		select($n > 0) | $b | del(.completed) | to_entries[] | "\(.key) \((.value - $a[.key]) / $n * 10 | round / 10)"')
 }
 
+# Percent of a CPU that the dataplane uses while nobody asks.
+idle_cpu() {
+	local pid before after
+	pid=$(stack_dataplane_pid)
+	before=$(awk '{ print $14 + $15 }' "/proc/$pid/stat") && sleep 3 && after=$(awk '{ print $14 + $15 }' "/proc/$pid/stat") &&
+		awk -v t=$((after - before)) -v hz="$(getconf CLK_TCK)" 'BEGIN { printf "%.1f", 100 * t / hz / 3 }'
+}
+
+# A worker that may sleep: one request a millisecond, so that it sleeps before each of them.
+measure_adaptive() {
+	local kind=$RIG_KIND report=$RIG_ROOT/adaptive.json idle
+	idle=$(idle_cpu)
+	rig_bench fraud "$report" --count 5000 --warmup 500 --rate 1000 ||
+		{ problem "rtt.$kind.adaptive: $(tail -1 "$MR_WORK/log/bench.log")"; return; }
+	row "rtt.$kind.adaptive.p50_us" "$(field "$report" .p50_us)" us
+	row "rtt.$kind.adaptive.p99_us" "$(field "$report" .p99_us)" us
+	row "idle.$kind.cpu_pct" "$idle" "% of a CPU" "poll: busy" "${busy_idle[$kind]:-null}"
+	row "idle.$kind.wake_p50_us" "$(millrace --json status | jq .poll.wake_p50_us)" us
+	say "  rtt.$kind.adaptive  $(field "$report" '"p50 \(.p50_us) us, p99 \(.p99_us) us"'), $idle % of a CPU when idle"
+}
+
+declare -A busy_idle
 measure_transport() { # memif or af_xdp
 	local kind=$1 model before
 	for model in risk fraud; do
@@ -108,6 +130,7 @@ measure_transport() { # memif or af_xdp
 		best rig_bench "$model" "$model.$kind.s1" && cycles "$model.$kind.s1" "$before" "$(rig_cycles)"
 	done
 	want "rtt.$kind" && rtt rig_bench "rtt.$kind"
+	want "idle.$kind" "rtt.$kind.adaptive" && busy_idle[$kind]=$(idle_cpu)
 }
 
 measure_sessions() { # N ORDER ID
@@ -246,8 +269,10 @@ on_af_xdp() {
 lib_net || mr_die "the measuring network could not be made"
 mr_veth peer0 "$RIG_PEER_ADDRESS" peer1 "$RIG_PEER_CLIENT"
 want sizes in.memif risk.memif fraud.memif rtt.memif swap noisy curve flood.memif && appliance memif on_memif
+want idle.memif rtt.memif.adaptive && RIG_POLL=adaptive appliance memif measure_adaptive
 want risk.af_xdp fraud.af_xdp rtt.af_xdp restart flood.junk flood.unknown flood.forged flood.replay \
 	flood.overlimit && appliance af_xdp on_af_xdp
+want idle.af_xdp rtt.af_xdp.adaptive && RIG_POLL=adaptive appliance af_xdp measure_adaptive
 want risk fraud rtt && say "kernel peers" && measure_peers
 measure_micro bench_limiter limiter.ns limiter.random16k limiter.contended2 limiter.refused limiter.virtual limiter.realtime2
 measure_micro bench_shield limiter.xdp xdp admission

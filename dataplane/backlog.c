@@ -57,9 +57,10 @@ void backlog_uninit(struct backlog *b)
 static void look(struct worker *w)
 {
 	struct backlog *b = &w->backlog;
+	bool shared = b->quick.n || (!b->n_engines && (b->job || b->slow.n)); /* is our core wanted? */
 
 	b->engaged = b->n_unused < b->n_max;
-	b->dear_ns = b->engaged ? 0 : b->turn_ns * (1u << COST_SHARE_BUCKET) / BURST_MAX;
+	b->dear_ns = shared ? 0 : b->turn_ns * (1u << COST_SHARE_BUCKET) / BURST_MAX;
 	__atomic_store_n(&w->stats->waiting, b->n_max - b->n_unused, __ATOMIC_RELAXED);
 	__atomic_store_n(&w->stats->queue_ns, b->quick.work_ns + b->slow.work_ns, __ATOMIC_RELAXED);
 }
@@ -173,7 +174,7 @@ static void move_out(struct worker *w, uint32_t i, const struct price *p)
 	__atomic_store_n(held, *held + 1, __ATOMIC_RELEASE);
 	fair_put(p->f, p->flow, p->weight, item, p->share_ns);
 	worker_count(w, STATS_QUEUED, 1);
-	if (!b->engaged)
+	if (b->dear_ns)
 		look(w);
 }
 
@@ -186,7 +187,7 @@ bool backlog_put(struct worker *w, uint32_t i)
 	if (!b->all)
 		return false;
 	p = price_of(w, r);
-	if (!b->engaged && p.f == &b->quick && b->pending_ns + p.share_ns <= b->turn_ns) {
+	if (b->dear_ns && p.f == &b->quick && b->pending_ns + p.share_ns <= b->turn_ns) {
 		b->pending_ns += p.share_ns;
 		return false;
 	}

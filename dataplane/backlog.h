@@ -42,7 +42,7 @@ struct waiting {
 };
 
 struct backlog {
-	uint64_t dear_ns;  /* 32 rows that cost less pass by while nothing waits; 0 while something does */
+	uint64_t dear_ns;  /* 32 rows that cost less pass by; 0 while somebody waits for this core */
 	uint64_t pending_ns; /* work of this burst that passed by */
 	uint32_t moved;    /* requests of this burst that wait now */
 	bool engaged;      /* something waits or runs */

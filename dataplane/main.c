@@ -195,13 +195,14 @@ static int engines_init(struct program *p, struct error *err)
 	return 0;
 }
 
-/* After the workers: what they handed over is done by then. */
+/* They finish what they were given: it lies in the workers' memory. */
 static void engines_uninit(struct program *p)
 {
 	for (uint32_t i = 0; i < p->n_engines; i++)
 		__atomic_store_n(&p->engines[i].stop, 1, __ATOMIC_RELEASE);
 	for (uint32_t i = 0; i < p->n_engines; i++)
 		pthread_join(p->engine_threads[i], NULL);
+	p->n_engines = 0;
 }
 
 static int worker_main(void *arg)
@@ -258,6 +259,7 @@ static void workers_uninit(struct program *p)
 {
 	__atomic_store_n(&p->shared.stop, 1, __ATOMIC_RELAXED);
 	eal_join(p->n_launched);
+	engines_uninit(p);
 	for (uint32_t i = 0; i < DP_MAX_WORKERS; i++) {
 		if (p->workers[i])
 			worker_uninit(p->workers[i]);

@@ -27,8 +27,11 @@ static const struct ip_addr client6 = {{0xfd, 0x77, [15] = 2}};
 
 static void note_released(void *ctx, uint32_t index, uint64_t number)
 {
+	struct rig *r = ctx;
+
 	(void)index;
-	((struct rig *)ctx)->released = number;
+	if (number > r->released) /* those that wait are let go of in no order */
+		r->released = number;
 }
 
 static void worker_new(struct rig *r, uint32_t i)

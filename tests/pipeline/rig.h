@@ -39,7 +39,7 @@ struct rig {
 	struct port_mem *ports[RIG_MAX_WORKERS], *port; /* port, worker, stats = [0] */
 	struct worker *workers[RIG_MAX_WORKERS], *worker;
 	struct stats_worker *all_stats[RIG_MAX_WORKERS], *stats;
-	uint64_t released; /* last artifact number reported released */
+	uint64_t released; /* highest artifact number reported released */
 };
 
 /* One session as its client knows it. */

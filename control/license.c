@@ -19,7 +19,7 @@
 #include "base/log.h"
 #include "control/config.h"
 #include "control/dp_link.h"
-#include "control/file_replace.h"
+#include "base/file_replace.h"
 #include "control/license.h"
 #include "control/license_file.h"
 #include "control/models.h"

@@ -15,7 +15,7 @@
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
 
-#include "control/file_replace.h"
+#include "base/file_replace.h"
 #include "control/tls_cert.h"
 
 enum { CERT_DAYS = 3650 };

@@ -38,8 +38,8 @@ CFLAGS_models/run/conv_avx512.c := $(AVX512)
 CFLAGS_models/run/vectors_avx512.c := $(AVX512)
 
 PROGRAMS += millrace-model
-TOOL_SRCS := $(addprefix models/tool/,bench.c bench_ops.c compile.c file.c inspect.c main.c npy.c peak.c \
-	run.c sign.c test.c)
+TOOL_SRCS := $(addprefix models/tool/,bench.c bench_ops.c compile.c file.c inspect.c main.c peak.c \
+	rows.c run.c sign.c test.c tune.c)
 millrace-model_SRCS = $(TOOL_SRCS) $(COMPILE_SRCS) $(RUN_SRCS) $(BASE_SRCS)
 millrace-model_LIBS = $(COMPILE_LIBS) $(RUN_LIBS) $(BASE_LIBS)
 
@@ -73,16 +73,19 @@ test_vectors_SRCS = tests/models/test_vectors.c tests/models/simde_avx512.c \
 test_vectors_LIBS = -lcmocka -lm
 
 # Fuzzers are built without ISA flags: the native kernels step aside for the scalar reference.
-FUZZERS += fuzz_onnx fuzz_artifact
+FUZZERS += fuzz_onnx fuzz_artifact fuzz_npy
+fuzz_npy_SRCS = tests/fuzz/fuzz_npy.c $(addprefix dataplane/base/,error.c file_replace.c npy.c)
 fuzz_onnx_SRCS = tests/fuzz/fuzz_onnx.c $(COMPILE_SRCS) $(RUN_SRCS) dataplane/base/error.c
 fuzz_onnx_LIBS = $(COMPILE_LIBS) $(RUN_LIBS)
 fuzz_artifact_SRCS = tests/fuzz/fuzz_artifact.c $(RUN_SRCS) dataplane/base/error.c
 fuzz_artifact_LIBS = $(RUN_LIBS)
 
 TEST_SCRIPTS += tests/models/test_onnx.sh tests/models/test_zoo.sh tests/models/test_exporters.sh \
-	tests/models/test_differential.sh tests/models/test_trees.sh \
+	tests/models/test_differential.sh tests/models/test_precision.sh tests/models/test_trees.sh \
 	tests/models/test_sequence.sh
 
-MICRO += bench_gemm
+MICRO += bench_gemm bench_cores
+bench_cores_SRCS = perf/micro/bench_cores.c $(RUN_SRCS) $(BASE_SRCS)
+bench_cores_LIBS = $(RUN_LIBS) $(BASE_LIBS)
 bench_gemm_SRCS = perf/micro/bench_gemm.c models/tool/peak.c $(RUN_SRCS) $(BASE_SRCS)
 bench_gemm_LIBS = $(RUN_LIBS) $(BASE_LIBS)

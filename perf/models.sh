@@ -18,6 +18,7 @@ BATCHES=1,8,32,128
 TURN_SECONDS=0.3
 CORE=$(($(nproc) > 1 ? 1 : 0))
 ZOO="fraud risk churn ranker digits digits-cnn twotower forest"
+REDUCED="mlp256 mnist mlp1024"
 MADE="mlp256 mnist mlp1024 lenet mobilenet resnet encoder lstm dlrm"
 
 say() { printf '%s\n' "$*" >&2; }
@@ -100,6 +101,30 @@ measure_model() { # NAME MODEL.onnx
 	rm -rf "$work"
 }
 
+# Rows model.<name>.b<batch>.<precision>.rows_s: reduced weights against our own float32, in turns.
+measure_reduced() { # NAME MODEL.onnx
+	local name=$1 model=$2 work precision
+	work=$(mktemp -d)
+	for precision in f32 bf16 int8; do
+		"$BUILD/bin/millrace-model" compile "$model" -o "$work/$precision.mrm" --precision "$precision" >/dev/null || return
+	done
+	for _ in 1 2 3; do
+		for precision in f32 bf16 int8; do
+			ours "$work/$precision.mrm" >>"$work/$precision"
+		done
+	done
+	for precision in bf16 int8; do
+		jq -nc --arg name "$name" --arg precision "$precision" --slurpfile ours "$work/$precision" \
+			--slurpfile theirs "$work/f32" '
+		def best: group_by(.batch) | map(max_by(.rows_s));
+		($theirs | best) as $peers | $ours | best | .[] | . as $o | ([$peers[] | select(.batch == $o.batch)][0]) as $p |
+		{id: "model.\($name).b\($o.batch).\($precision).rows_s", value: $o.rows_s, unit: "rows/s",
+			peer: "float32, same engine", peer_value: $p.rows_s,
+			ratio: ($o.rows_s / $p.rows_s * 100 | round / 100), us: $o.us, peer_us: $p.us}'
+	done
+	rm -rf "$work"
+}
+
 measure() {
 	local name
 	for name in $ZOO; do
@@ -107,6 +132,9 @@ measure() {
 	done
 	for name in $MADE; do
 		want "$name" && measure_model "$name" "$MODELS/$name.onnx"
+	done
+	for name in $REDUCED; do
+		want "$name" && measure_reduced "$name" "$MODELS/$name.onnx"
 	done
 	return 0
 }

@@ -1,12 +1,13 @@
 # millrace-bench, micro benchmarks and measuring peers.
 DPDK_CFLAGS := $(subst -I/,-isystem /,$(shell pkg-config --cflags libdpdk 2>/dev/null))
 
-BENCH_SRCS := $(addprefix perf/loadgen/,arrivals.c flood.c main.c npy.c options.c prove.c report.c run.c sessions.c \
+NPY_SRCS := $(addprefix dataplane/base/,file_replace.c npy.c)
+BENCH_SRCS := $(addprefix perf/loadgen/,arrivals.c flood.c main.c options.c prove.c report.c run.c sessions.c \
 	transport_dpdk.c transport_udp.c workload.c)
 CFLAGS_perf/loadgen/transport_dpdk.c := $(DPDK_CFLAGS)
 
 PROGRAMS += millrace-bench
-millrace-bench_SRCS = $(BENCH_SRCS) dataplane/base/histogram.c $(filter-out %/client.c %/pending.c,\
+millrace-bench_SRCS = $(BENCH_SRCS) $(NPY_SRCS) dataplane/base/histogram.c $(filter-out %/client.c %/pending.c,\
 	$(CLIENT_SRCS)) $(CLIENT_BASE_SRCS)
 millrace-bench_LIBS = $(CLIENT_LIBS) -lrte_ethdev -lrte_eal -lrte_mbuf -lrte_mempool -lrte_net
 
@@ -24,8 +25,8 @@ bench_load_SRCS = perf/micro/bench_load.c tests/ctl/t_artifact.c $(BASE_SRCS)
 bench_load_LIBS = $(BASE_LIBS)
 
 TESTS += test_loadgen
-test_loadgen_SRCS = tests/unit/test_loadgen.c $(addprefix perf/loadgen/,arrivals.c flood.c npy.c run.c sessions.c workload.c) \
-	dataplane/base/histogram.c $(filter-out %/client.c %/pending.c,$(CLIENT_SRCS)) $(CLIENT_BASE_SRCS)
+test_loadgen_SRCS = tests/unit/test_loadgen.c $(addprefix perf/loadgen/,arrivals.c flood.c run.c sessions.c workload.c) \
+	$(NPY_SRCS) dataplane/base/histogram.c $(filter-out %/client.c %/pending.c,$(CLIENT_SRCS)) $(CLIENT_BASE_SRCS)
 test_loadgen_LIBS = -lcmocka $(CLIENT_LIBS)
 
 # Long load at 80 % of the measured maximum while limits and models change: make soak [SECONDS=n].

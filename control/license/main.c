@@ -17,7 +17,7 @@
 #include <openssl/rand.h>
 
 #include "base/clock.h"
-#include "control/file_replace.h"
+#include "base/file_replace.h"
 #include "control/license_file.h"
 
 enum { EXIT_OK = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2 };

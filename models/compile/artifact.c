@@ -20,7 +20,7 @@ static void hex(const uint8_t *bytes, size_t n, char *text)
 		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
 }
 
-/* Nothing here depends on when, where or by whom the compiler runs. */
+/* Nothing here depends on when, where or by whom the compiler runs, but for what it was tuned for. */
 static size_t write_metadata(const struct plan *p, const struct compile_options *o,
 	const struct artifact_info *info, char *text, size_t bytes)
 {
@@ -37,9 +37,10 @@ static size_t write_metadata(const struct plan *p, const struct compile_options 
 	return (size_t)snprintf(text, bytes,
 		"{\"source\":\"onnx\",\"source_sha256\":\"%s\",\"producer\":\"%s\","
 		"\"compiler\":\"millrace-model %d\",\"parameters\":%lu,\"flops_per_row\":%lu,"
-		"\"precision\":\"%s\"}",
+		"\"precision\":\"%s\"%s%s%s}",
 		source, producer, MODEL_FILE_VERSION, p->parameters, p->flops,
-		compile_precision_name(o->precision));
+		compile_precision_name(o->precision), o->tuned ? ",\"tuned_for\":\"" : "",
+		o->tuned ? o->tuned : "", o->tuned ? "\"" : "");
 }
 
 static uint64_t program_bytes(const struct plan *p)

@@ -38,6 +38,7 @@ struct compile_options {
 	enum compile_precision precision;
 	const struct compile_layer *layers; /* of all dense layers in plan order, or NULL */
 	uint32_t n_layers;
+	const char *tuned; /* the host the layers were measured on, for the metadata; or NULL */
 	const struct compile_binding *bindings;
 	uint32_t n_bindings;
 	bool allow_constant; /* accept a graph without inputs (no loader takes its artifact) */

@@ -67,13 +67,14 @@ static uint32_t dense_layout(const struct planner *pl, const struct ir_node *n)
 	const struct compile_options *o = pl->o;
 	bool wide = n->n > MODEL_FILE_PANEL;
 
-	if (o->backend == MODEL_BACKEND_OPENBLAS ||
-		(pl->p->n_dense < o->n_layers && o->layers[pl->p->n_dense].openblas))
+	if (o->backend == MODEL_BACKEND_OPENBLAS)
 		return MODEL_LAYOUT_ROW_MAJOR;
 	if (o->precision == COMPILE_BF16 && wide)
 		return MODEL_LAYOUT_PANELS_BF16;
 	if (o->precision == COMPILE_INT8 && wide && n->k <= DENSE_INT8_MAX_IN)
 		return MODEL_LAYOUT_PANELS_INT8;
+	if (pl->p->n_dense < o->n_layers && o->layers[pl->p->n_dense].openblas)
+		return MODEL_LAYOUT_ROW_MAJOR;
 	return n->n <= PACK_NARROW ? MODEL_LAYOUT_COLUMNS : MODEL_LAYOUT_PANELS;
 }
 

@@ -94,5 +94,5 @@ void dense_avx2_round_bf16(float *to, const float *x, size_t n);
 void dense_avx2_pairs_bf16(uint16_t *to, const float *x, size_t n);
 struct dense_row dense_avx2_quantise(const struct dense *d, uint8_t *to, const float *x);
 
-void dense_vnni_int8(const struct dense *d);  /* AVX512-VNNI */
-void dense_dot_bf16(const struct dense *d);   /* AVX512-BF16 */
+void dense_vnni_int8(const struct dense *d); /* AVX512-VNNI */
+void dense_dot_bf16(const struct dense *d);  /* AVX512-BF16 */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * What dense_avx512.c and dense_dot512.c share: a panel is one vector; 32 registers allow 8 rows x 3
- * panels.
+ * What dense_avx512.c and dense_dot512.c share: a panel is one vector; 32 registers allow 8 rows x
+ * 3 panels.
  */
 #include <immintrin.h>
 
@@ -9,7 +9,14 @@
 #define INLINE static inline __attribute__((always_inline))
 #define VECTORS vectors_avx512
 
-enum { LANES = 16, MAX_ROWS = 8, MAX_PANELS = 4, MAX_CHAINS = 24, WIDEN_ROWS = 6, LARGE_BYTES = 131072 };
+enum {
+	LANES = 16,
+	MAX_ROWS = 8,
+	MAX_PANELS = 4,
+	MAX_CHAINS = 24,
+	WIDEN_ROWS = 6,
+	LARGE_BYTES = 131072
+};
 
 typedef __m512 vec;
 
@@ -90,12 +97,15 @@ INLINE vec vec_from_int(vec v)
 
 /* What to do with (kind, rows, panels, ways to split the steps) of every tile. */
 #define TILES(DO, kind)                                                                            \
-	DO(kind, 1, 1, 8) DO(kind, 1, 2, 4) DO(kind, 1, 3, 3) DO(kind, 1, 4, 2)                    \
-	DO(kind, 2, 1, 1) DO(kind, 3, 1, 1) DO(kind, 4, 1, 1) DO(kind, 5, 1, 1) DO(kind, 6, 1, 1)  \
-	DO(kind, 7, 1, 1) DO(kind, 8, 1, 1) DO(kind, 2, 2, 1) DO(kind, 3, 2, 1) DO(kind, 4, 2, 1)  \
-	DO(kind, 5, 2, 1) DO(kind, 6, 2, 1) DO(kind, 7, 2, 1) DO(kind, 8, 2, 1) DO(kind, 2, 3, 1)  \
-	DO(kind, 3, 3, 1) DO(kind, 4, 3, 1) DO(kind, 5, 3, 1) DO(kind, 6, 3, 1) DO(kind, 7, 3, 1)  \
-	DO(kind, 8, 3, 1)
+	DO(kind, 1, 1, 8)                                                                          \
+	DO(kind, 1, 2, 4) DO(kind, 1, 3, 3) DO(kind, 1, 4, 2) DO(kind, 2, 1, 1) DO(kind, 3, 1, 1)  \
+		DO(kind, 4, 1, 1) DO(kind, 5, 1, 1) DO(kind, 6, 1, 1) DO(kind, 7, 1, 1)            \
+			DO(kind, 8, 1, 1) DO(kind, 2, 2, 1) DO(kind, 3, 2, 1) DO(kind, 4, 2, 1)    \
+				DO(kind, 5, 2, 1) DO(kind, 6, 2, 1) DO(kind, 7, 2, 1)              \
+					DO(kind, 8, 2, 1) DO(kind, 2, 3, 1) DO(kind, 3, 3, 1)      \
+						DO(kind, 4, 3, 1) DO(kind, 5, 3, 1)                \
+							DO(kind, 6, 3, 1) DO(kind, 7, 3, 1)        \
+								DO(kind, 8, 3, 1)
 
 /* 3 + 1 panels would leave a tile too small to hide latency: take 2 + 2. One row: layers that fit
  * L1 finish soonest with four panels at once (fraud 0.12 against 0.16 us), larger ones are bound by

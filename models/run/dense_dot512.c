@@ -9,8 +9,8 @@
 
 INLINE vec multiply_int8(vec sum, vec x, vec w)
 {
-	return _mm512_castsi512_ps(_mm512_dpbusd_epi32(_mm512_castps_si512(sum),
-		_mm512_castps_si512(x), _mm512_castps_si512(w)));
+	return _mm512_castsi512_ps(_mm512_dpbusd_epi32(
+		_mm512_castps_si512(sum), _mm512_castps_si512(x), _mm512_castps_si512(w)));
 }
 
 INLINE vec multiply_bf16(vec sum, vec x, vec w)

@@ -53,9 +53,10 @@ static float bf16_value(uint16_t half)
 static float bf16_weight(const struct dense *d, size_t k, size_t n)
 {
 	const uint16_t *w = d->w;
-	size_t pair = (n / MODEL_FILE_PANEL * dense_steps(MODEL_LAYOUT_PANELS_BF16, d->in) + k / 2) *
-			      MODEL_FILE_PANEL +
-		      n % MODEL_FILE_PANEL;
+	size_t pair =
+		(n / MODEL_FILE_PANEL * dense_steps(MODEL_LAYOUT_PANELS_BF16, d->in) + k / 2) *
+			MODEL_FILE_PANEL +
+		n % MODEL_FILE_PANEL;
 
 	return bf16_value(w[2 * pair + k % 2]);
 }
@@ -119,9 +120,10 @@ static int32_t quantised(float x, const struct dense_row *q)
 static int32_t int8_weight(const struct dense *d, size_t k, size_t n)
 {
 	const int8_t *w = d->w;
-	size_t quad = (n / MODEL_FILE_PANEL * dense_steps(MODEL_LAYOUT_PANELS_INT8, d->in) + k / 4) *
-			      MODEL_FILE_PANEL +
-		      n % MODEL_FILE_PANEL;
+	size_t quad =
+		(n / MODEL_FILE_PANEL * dense_steps(MODEL_LAYOUT_PANELS_INT8, d->in) + k / 4) *
+			MODEL_FILE_PANEL +
+		n % MODEL_FILE_PANEL;
 
 	return w[4 * quad + k % 4];
 }

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Dense layers in register tiles of R rows x C panels: one text for every vector width and weight
  * type. A family's file (dense_avx2.c, dense_avx512.c, dense_dot512.c) defines `vec`, LANES and the
- * operations on it, the list TILES and the shapes it prefers, and includes this. Per step, C panels'
- * vectors are loaded once and meet R broadcast words: a tile of 8 x 3 does 24 FMAs for 11 loads.
+ * operations on it, the list TILES and the shapes it prefers, and includes this. Per step, C
+ * panels' vectors are loaded once and meet R broadcast words: a tile of 8 x 3 does 24 FMAs for 11
+ * loads.
  *
  *            panel p   p+1   p+2            acc[r][c] += x[r][k] * w[p + c][k][0..15]
  *   row r    [acc]    [acc]  [acc]
  *   ...                                     panels outside, rows inside: a weight panel is read
- *   row r+7  [acc]    [acc]  [acc]          from memory once and from L1 or L2 for every further tile
+ *   row r+7  [acc]    [acc]  [acc]          from memory once and from L1 or L2 for every further
+ * tile
  */
 #include "models/run/dense.h"
 
@@ -29,8 +31,8 @@ INLINE vec tile_finish(
 {
 	if (kind != KIND_INT8)
 		return sum;
-	sum = vec_mul(vec_from_int(sum),
-		vec_mul(vec_set1(t->q[row].scale), vec_load(t->scales + col)));
+	sum = vec_mul(
+		vec_from_int(sum), vec_mul(vec_set1(t->q[row].scale), vec_load(t->scales + col)));
 	return t->bias ? vec_add(sum, vec_load(t->bias + col)) : sum;
 }
 
@@ -56,8 +58,8 @@ INLINE void tile_store(const struct tiles *t, const enum dense_kind kind, size_t
 	}
 }
 
-/* Vector c of a step of the weights. BF16 does its pair's halves one after the other: the lower half
- * of a word shifted up is a float32, and so is the upper half with the lower one cleared. */
+/* Vector c of a step of the weights. BF16 does its pair's halves one after the other: the lower
+ * half of a word shifted up is a float32, and so is the upper half with the lower one cleared. */
 INLINE vec step_weights(const enum dense_kind kind, const uint8_t *w, size_t panel, int c, int half)
 {
 	vec v = vec_load((const float *)(w + c / VECS * panel) + c % VECS * LANES);
@@ -109,8 +111,8 @@ INLINE void tile(const struct tiles *t, const enum dense_kind kind, size_t row, 
 
 #pragma GCC unroll 32
 	for (int i = 0; i < R * C * VECS; i++) {
-		acc[i * S] = tile_start(t, kind, row + i / (C * VECS),
-			panel * PANEL + i % (C * VECS) * LANES);
+		acc[i * S] = tile_start(
+			t, kind, row + i / (C * VECS), panel * PANEL + i % (C * VECS) * LANES);
 #pragma GCC unroll 8
 		for (int s = 1; s < S; s++)
 			acc[i * S + s] = vec_set1(0);
@@ -151,8 +153,8 @@ typedef void tile_run(const struct tiles *t, size_t row, size_t panel);
 		TILES(TILE_NAME, kind)};
 
 /* All rows of a group of panels, in tiles as equally high as can be: low ones leave units idle. */
-static void tile_group(const struct tiles *t, tile_run *const (*run)[MAX_PANELS + 1], size_t panel,
-	size_t panels)
+static void tile_group(
+	const struct tiles *t, tile_run *const (*run)[MAX_PANELS + 1], size_t panel, size_t panels)
 {
 	size_t n;
 
@@ -290,8 +292,8 @@ INLINE void dots(const struct dense *d, size_t row, const float *w, float *y, co
 	for (; k + LANES <= d->in; k += LANES) {
 #pragma GCC unroll 8
 		for (int r = 0; r < R; r++)
-			acc[r] = vec_fma(vec_load_upto(x + r * d->in + k, LANES), vec_load(w + k),
-				acc[r]);
+			acc[r] = vec_fma(
+				vec_load_upto(x + r * d->in + k, LANES), vec_load(w + k), acc[r]);
 	}
 	if (k < d->in) {
 #pragma GCC unroll 8

@@ -115,9 +115,9 @@ INLINE vec multiply_int8(vec sum, vec x, vec w)
 
 /* What to do with (kind, rows, panels, ways to split the steps) of every tile. */
 #define TILES(DO, kind)                                                                            \
-	DO(kind, 1, 1, 4) DO(kind, 1, 2, 2) DO(kind, 1, 3, 1) DO(kind, 1, 4, 1)                    \
-	DO(kind, 2, 1, 3) DO(kind, 2, 2, 1) DO(kind, 3, 1, 2) DO(kind, 4, 1, 1) DO(kind, 5, 1, 1)  \
-	DO(kind, 6, 1, 1)
+	DO(kind, 1, 1, 4)                                                                          \
+	DO(kind, 1, 2, 2) DO(kind, 1, 3, 1) DO(kind, 1, 4, 1) DO(kind, 2, 1, 3) DO(kind, 2, 2, 1)  \
+		DO(kind, 3, 1, 2) DO(kind, 4, 1, 1) DO(kind, 5, 1, 1) DO(kind, 6, 1, 1)
 
 /* Panels side by side. Few rows are bound by reading: several streams are read faster than one. */
 static inline size_t group_panels(const struct tiles *t, size_t left)
@@ -193,8 +193,8 @@ void dense_avx2_pairs_bf16(uint16_t *to, const float *x, size_t n)
 		__m256i a = round_bf16(vec_load_upto(x + i, n - i));
 		__m256i b = round_bf16(
 			i + LANES < n ? vec_load_upto(x + i + LANES, n - i - LANES) : vec_set1(0));
-		__m256i both = _mm256_packus_epi32(
-			_mm256_srli_epi32(a, 16), _mm256_srli_epi32(b, 16));
+		__m256i both =
+			_mm256_packus_epi32(_mm256_srli_epi32(a, 16), _mm256_srli_epi32(b, 16));
 
 		_mm256_store_si256(
 			(__m256i *)(to + i), _mm256_permute4x64_epi64(both, 0xd8 /* 0 2 1 3 */));
@@ -257,8 +257,7 @@ struct dense_row dense_avx2_quantise(const struct dense *d, uint8_t *to, const f
 		v[0] = _mm256_packs_epi32(v[0], v[1]);
 		v[2] = _mm256_packs_epi32(v[2], v[3]);
 		v[0] = _mm256_packus_epi16(v[0], v[2]);
-		_mm256_store_si256(
-			(__m256i *)(to + i), _mm256_permutevar8x32_epi32(v[0], order));
+		_mm256_store_si256((__m256i *)(to + i), _mm256_permutevar8x32_epi32(v[0], order));
 	}
 	return q;
 }

@@ -53,3 +53,6 @@ int check_constant(struct model *m, uint32_t i, const char *what, uint64_t offse
 
 /* Operator i, of kind TENSOR: its record in full. */
 int check_tensor(struct model *m, uint32_t i, struct error *err);
+
+/* What a run has in a buffer, between two steps: rows one after the other. */
+const void *run_buffer(const struct run *r, uint32_t index);

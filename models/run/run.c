@@ -212,6 +212,11 @@ static void run_op(const struct run *r, const struct step *s, size_t from, size_
 	}
 }
 
+const void *run_buffer(const struct run *r, uint32_t index)
+{
+	return buffer(r, index);
+}
+
 /* Gather, one slice of an operator, or scatter; moves the cursor on. */
 static void advance(struct run *r, uint32_t slice)
 {

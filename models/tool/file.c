@@ -58,42 +58,6 @@ int tool_read(const char *path, size_t limit, uint8_t **bytes, size_t *size, str
 	return rc;
 }
 
-static int write_all(int fd, const uint8_t *from, size_t size)
-{
-	for (size_t at = 0; at < size;) {
-		ssize_t n = write(fd, from + at, size - at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		at += (size_t)n;
-	}
-	return fsync(fd) ? -errno : 0;
-}
-
-int tool_write(const char *path, const void *bytes, size_t size, struct error *err)
-{
-	size_t room = strlen(path) + sizeof(".XXXXXX");
-	char *temporary = malloc(room);
-	int fd, rc;
-
-	if (!temporary)
-		return error_set(err, -ENOMEM, "%s: no memory", path);
-	snprintf(temporary, room, "%s.XXXXXX", path);
-	fd = mkostemp(temporary, O_CLOEXEC);
-	rc = fd < 0 ? -errno : write_all(fd, bytes, size);
-	if (fd >= 0) {
-		if (!rc && (fchmod(fd, 0644) || rename(temporary, path)))
-			rc = -errno;
-		close(fd);
-		if (rc)
-			unlink(temporary);
-	}
-	free(temporary);
-	return rc ? error_set(err, rc, "%s: %s", path, strerror(-rc)) : 0;
-}
-
 bool tool_number(const char *text, unsigned long low, unsigned long high, unsigned long *value)
 {
 	char *end;

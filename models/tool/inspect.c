@@ -89,9 +89,9 @@ static void json_ops(const struct model *m)
 			continue;
 		}
 		printf("%s{\"kind\":\"%s\",\"m\":%u,\"k\":%u,\"n\":%u,\"layout\":\"%s\","
-		       "\"activation\":\"%s\"}",
+		       "\"kernels\":\"%s\",\"activation\":\"%s\"}",
 			i ? "," : "", kind_names[op->kind], op->m, op->k, op->n,
-			model_layout_name(op->layout),
+			model_layout_name(op->layout), m->steps[i].kernels->name,
 			act_names[op->activation]);
 	}
 	printf("]");
@@ -144,10 +144,14 @@ static void print_text(const struct tool_model *t, const char *id, bool is_signe
 			print_tensor(t->model->steps[i].tensor);
 			continue;
 		}
-		printf("%-10s %-8s m=%u k=%u n=%u %s %s\n", i ? "" : "operators",
-			kind_names[op->kind], op->m, op->k, op->n,
-			model_layout_name(op->layout),
+		printf("%-10s %-8s m=%u k=%u n=%u %s %s", i ? "" : "operators",
+			kind_names[op->kind], op->m, op->k, op->n, model_layout_name(op->layout),
 			act_names[op->activation]);
+		if (op->kind == MODEL_OP_DENSE)
+			printf(" by %s", t->model->steps[i].kernels->name);
+		if (op->high > op->low)
+			printf(", inputs from %g to %g", (double)op->low, (double)op->high);
+		printf("\n");
 	}
 	/* Metadata is text of whoever made the artifact: controls must not reach a terminal. */
 	printf("metadata   ");

@@ -18,10 +18,14 @@ static const struct {
 } commands[] = {
 	{"compile", cmd_compile,
 		"MODEL.onnx -o OUT.mrm [--name N] [--version N] [--max-rows N] [--bind NAME=V,...] "
-		"[--backend auto|native|openblas] [--cost N] [--precision f32|bf16|int8]",
+		"[--backend auto|native|openblas] [--cost N] "
+		"[--precision f32|bf16|int8] [--calibrate ROWS.npy...] [--rows ROWS.npy... [--labels "
+		"L.npy]] [--tune [--avoid-cpus N,...]]",
 		"ONNX to artifact"},
 	{"inspect", cmd_inspect, "MODEL.mrm [--json]", "what an artifact holds"},
-	{"run", cmd_run, "MODEL.mrm IN.npy... -o OUT.npy... [--batch N] [--backend B]",
+	{"run", cmd_run,
+		"MODEL.mrm IN.npy... -o OUT.npy... [--batch N] [--backend B] [--against OTHER.mrm "
+		"[--labels L.npy]]",
 		"answers to the rows of .npy files (of the inputs' own dtypes)"},
 	{"test", cmd_test, "[--backend B] DIR...", "ONNX backend-test folders, also nested ones"},
 	{"bench", cmd_bench,

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file_replace.h"
 #include "models/compile/artifact.h"
 #include "models/tool/tool.h"
 
@@ -25,7 +26,7 @@ int cmd_sign(int argc, char **argv)
 	if (rc)
 		error_prefix(&err, "%s", argv[2]);
 	else
-		rc = tool_write(argv[2], image, size, &err);
+		rc = file_replace(argv[2], image, size, 0644, &err);
 	free(image);
 	return rc ? tool_refuse(&err) : TOOL_OK;
 }

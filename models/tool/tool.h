@@ -28,8 +28,6 @@ int tool_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* A whole regular file in page-aligned memory (free()); files over `limit` bytes are refused. */
 int tool_read(const char *path, size_t limit, uint8_t **bytes, size_t *size, struct error *err);
-/* Write a temporary file next to `path`, fsync, rename: readers see the old file or the new one. */
-int tool_write(const char *path, const void *bytes, size_t size, struct error *err);
 
 /* A decimal number in [low, high]. */
 bool tool_number(const char *text, unsigned long low, unsigned long high, unsigned long *value);

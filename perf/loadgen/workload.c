@@ -15,14 +15,14 @@ enum { RANDOM_ROWS = 1024, ORDER_MAX = 1 << 20, SEEN = 1, RIGHT = 2 };
 static int take_inputs(struct workload *w, const struct options *o, struct error *err)
 {
 	size_t bytes = w->model.row_in_bytes, floats = bytes / sizeof(float);
-	struct npy file = {.rows = RANDOM_ROWS, .columns = floats};
+	struct npy_floats file = {.rows = RANDOM_ROWS, .columns = floats};
 	uint64_t state = random_seed(o->seed);
-	int rc = o->rows ? npy_read(&file, o->rows, err) : 0;
+	int rc = o->rows ? npy_floats_read(&file, o->rows, err) : 0;
 
 	if (rc)
 		return rc;
 	if (w->model.input_dtype != WIRE_F32 || file.columns != floats) {
-		npy_free(&file);
+		npy_floats_free(&file);
 		return error_set(err, -EINVAL, "model %s wants rows of %zu float32; the rows have %zu",
 			w->model.name, floats, file.columns);
 	}
@@ -34,15 +34,15 @@ static int take_inputs(struct workload *w, const struct options *o, struct error
 
 		memcpy(w->inputs + i * sizeof(v), &v, sizeof(v));
 	}
-	npy_free(&file);
+	npy_floats_free(&file);
 	return w->inputs ? 0 : error_set(err, -ENOMEM, "out of memory for the inputs");
 }
 
 static int take_expectations(struct workload *w, const struct options *o, struct error *err)
 {
-	int rc = o->expect ? npy_read(&w->expect, o->expect, err) : 0;
+	int rc = o->expect ? npy_floats_read(&w->expect, o->expect, err) : 0;
 
-	rc = rc || !o->labels ? rc : npy_read(&w->labels, o->labels, err);
+	rc = rc || !o->labels ? rc : npy_floats_read(&w->labels, o->labels, err);
 	if (rc)
 		return rc;
 	if (w->model.output_dtype != WIRE_F32 && (o->expect || o->labels))
@@ -125,8 +125,8 @@ void workload_uninit(struct workload *w)
 	free(w->inputs);
 	free(w->seen);
 	free(w->order);
-	npy_free(&w->expect);
-	npy_free(&w->labels);
+	npy_floats_free(&w->expect);
+	npy_floats_free(&w->labels);
 	memset(w, 0, sizeof(*w));
 }
 

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "client/millrace.h"
-#include "perf/loadgen/npy.h"
+#include "base/npy.h"
 #include "perf/loadgen/options.h"
 
 struct workload {
@@ -15,8 +15,8 @@ struct workload {
 	uint32_t batch;  /* rows per request */
 	uint8_t *inputs; /* n_rows x row_in_bytes, followed by the first `batch` rows once more */
 	size_t n_rows;
-	struct npy expect; /* rows == 0: not checked */
-	struct npy labels;
+	struct npy_floats expect; /* rows == 0: not checked */
+	struct npy_floats labels;
 	double rtol, atol;
 	uint8_t *seen;      /* per distinct row: answered at least once, bit 1: class was right */
 	uint64_t wrong;     /* rows that differed from the expectation */

@@ -22,7 +22,7 @@
 #include "control/audit.h"
 #include "control/config.h"
 #include "control/ctl_socket.h"
-#include "control/file_replace.h"
+#include "base/file_replace.h"
 #include "control/https.h"
 #include "control/license.h"
 #include "control/license_file.h"

@@ -24,7 +24,7 @@
 
 #include "control/ctl_commands.h"
 #include "base/error.h"
-#include "control/file_replace.h"
+#include "base/file_replace.h"
 #include "tests/ctl/t_faces.h"
 
 enum { LINE = 1 << 20 };

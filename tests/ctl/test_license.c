@@ -20,7 +20,7 @@
 #include "base/log.h"
 #include "control/audit.h"
 #include "control/config.h"
-#include "control/file_replace.h"
+#include "base/file_replace.h"
 #include "control/license.h"
 #include "control/license_file.h"
 #include "tests/ctl/t_faces.h"

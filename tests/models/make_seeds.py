@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
-# Write the seeds of fuzz_onnx and fuzz_artifact: small models, one per operator family.
+# Write the seeds of fuzz_onnx and fuzz_artifact (small models, one per operator family) and fuzz_npy.
 import json
 import os
 import shutil
@@ -118,8 +118,31 @@ def ml_models():
                               node("LabelEncoder", "f", keys_floats=[0.0, 1.0], values_floats=[5.0, 6.0])], x, [])
 
 
+def reduced(folders):
+    """One wide layer in bfloat16 and in int8 (also with a given range)."""
+    node = helper.make_node("Gemm", ["x", "w", "b"], ["y"])
+    graph = helper.make_graph([node], "wide", [tensor("x", "n", 5)], [tensor("y", "n", 18)],
+                              [constant("w", np.ones((5, 18), np.float32)), constant("b", np.ones(18, np.float32))])
+    path = os.path.join(folders["fuzz_onnx"], "wide.onnx")
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)]), path)
+    rows = os.path.join(CORPUS, "rows.npy")
+    np.save(rows, np.ones((3, 5), np.float32))
+    for name, options in (("bf16", ["bf16"]), ("int8", ["int8"]), ("int8_range", ["int8", "--calibrate", rows])):
+        artifact = os.path.join(folders["fuzz_artifact"], name + ".mrm")
+        subprocess.run([TOOL, "compile", path, "-o", artifact, "--max-rows", "8", "--precision", *options], check=True)
+        os.truncate(artifact, HEAD_BYTES)
+    os.remove(rows)
+
+
+def arrays(folder):
+    for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1", "V2"):
+        np.save(os.path.join(folder, kind + ".npy"), np.zeros((2, 3), kind))
+    np.save(os.path.join(folder, "scalar.npy"), np.float32(1))
+    np.save(os.path.join(folder, "fortran.npy"), np.asfortranarray(np.ones((2, 3), np.float32)))
+
+
 def main():
-    folders = {kind: os.path.join(CORPUS, kind) for kind in ("fuzz_onnx", "fuzz_artifact")}
+    folders = {kind: os.path.join(CORPUS, kind) for kind in ("fuzz_onnx", "fuzz_artifact", "fuzz_npy")}
     for folder in folders.values():
         shutil.rmtree(folder, ignore_errors=True)
         os.makedirs(folder)
@@ -137,6 +160,8 @@ def main():
         told = json.loads(subprocess.run([TOOL, "inspect", "--json", artifact], check=True, capture_output=True).stdout)
         heads = dict.fromkeys(WHOLE, WEIGHTS + told["weights_bytes"]) | {"conv": CONV_HEAD_BYTES}
         os.truncate(artifact, heads.get(name.split("_")[0], HEAD_BYTES))
+    reduced(folders)
+    arrays(folders["fuzz_npy"])
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "models/compile/artifact.h"
@@ -245,6 +246,32 @@ static void reduced_models_answer_like_the_reference_and_openblas_refuses_them(v
 		free(in);
 		free(out);
 		free(want);
+	}
+}
+
+/* Opening packs nothing and parses nothing but header and program: the weights' pages are not even
+ * readable meanwhile. (Their hashes are the loader's business, before.) */
+static void opening_a_model_reads_no_weight(void **state)
+{
+	(void)state;
+	for (int i = COMPILE_F32; i <= COMPILE_INT8; i++) {
+		struct artifact a = t_compile_as("digits", MODEL_BACKEND_AUTO, (enum compile_precision)i);
+		const struct model_file_header *h = (const struct model_file_header *)a.bytes;
+		uint8_t *image = mmap(NULL, a.size, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		struct error err;
+		struct model *m;
+
+		assert_true(image != MAP_FAILED && h->weights.bytes > 0);
+		memcpy(image, a.bytes, a.size);
+		assert_int_equal(mprotect(image + h->weights.offset,
+					 h->body_bytes - h->weights.offset, PROT_NONE),
+			0);
+		if (model_open(&m, image, a.size, MODEL_BACKEND_AUTO, &err))
+			fail_msg("%s", err.text);
+		model_close(m);
+		munmap(image, a.size);
+		free(a.bytes);
 	}
 }
 
@@ -529,6 +556,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_row_s_answer_does_not_depend_on_its_batch_or_alignment),
 		cmocka_unit_test(forcing_native_kernels_on_row_major_layers_is_refused),
 		cmocka_unit_test(reduced_models_answer_like_the_reference_and_openblas_refuses_them),
+		cmocka_unit_test(opening_a_model_reads_no_weight),
 		cmocka_unit_test(the_same_model_compiles_to_the_same_bytes),
 		cmocka_unit_test(one_flipped_bit_anywhere_in_the_file_fails_verification),
 		cmocka_unit_test(a_bad_header_field_is_refused_by_name),

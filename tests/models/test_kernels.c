@@ -106,7 +106,8 @@ static void t_fill_int8(const struct dense *d, int8_t *w)
 
 			if (k % 2 && (last + q > 128 || last + q < -128))
 				q = (last > 0 ? 128 : -128) - last;
-			w[((n / PANEL * quads + k / 4) * PANEL + n % PANEL) * 4 + k % 4] = (int8_t)q;
+			w[((n / PANEL * quads + k / 4) * PANEL + n % PANEL) * 4 + k % 4] =
+				(int8_t)q;
 			sums[n] += q;
 			last = q;
 		}
@@ -234,8 +235,9 @@ static double t_exact_int8(const struct t_layer *l, size_t r, size_t n, float lo
 
 		q = fmin(fmax(q, 0), 255);
 		sum += (q - (double)zero) *
-		       ((const int8_t *)l->w)[((n / PANEL * quads + k / 4) * PANEL + n % PANEL) * 4 +
-					      k % 4];
+		       ((const int8_t *)
+				       l->w)[((n / PANEL * quads + k / 4) * PANEL + n % PANEL) * 4 +
+					     k % 4];
 	}
 	return sum * scale * (double)dense_scales(d)[n] + (d->bias ? (double)d->bias[n] : 0);
 }
@@ -265,7 +267,7 @@ static void int8_is_quantisation_as_it_is_documented(void **state)
 				assert_true(fabs((double)l.y[r * 20 + n] -
 						    t_exact_int8(&l, r, n, given ? l.d.low : low,
 							    given ? l.d.high : high)) <=
-					(double)(steps * dense_scales(&l.d)[n]) * 1.01 + 1e-5);
+					    (double)(steps * dense_scales(&l.d)[n]) * 1.01 + 1e-5);
 		}
 		t_free(&l);
 	}
@@ -334,7 +336,8 @@ static void sizes_that_overflow_are_refused(void **state)
 		assert_false(dense_weight_bytes(layout, 1, 1ull << 32, &bytes));
 	}
 	assert_false(dense_weight_bytes(MODEL_LAYOUT_PANELS, UINT32_MAX, UINT32_MAX, &bytes));
-	assert_false(dense_weight_bytes(MODEL_LAYOUT_PANELS_INT8, DENSE_INT8_MAX_IN + 1, 1, &bytes));
+	assert_false(
+		dense_weight_bytes(MODEL_LAYOUT_PANELS_INT8, DENSE_INT8_MAX_IN + 1, 1, &bytes));
 	assert_true(dense_weight_bytes(MODEL_LAYOUT_PANELS_INT8, DENSE_INT8_MAX_IN, 17, &bytes));
 	assert_int_equal(bytes, 32 * (DENSE_INT8_MAX_IN + 8));
 	assert_true(dense_weight_bytes(MODEL_LAYOUT_PANELS_BF16, 3, 17, &bytes));

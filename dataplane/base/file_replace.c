@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "base/failpoint.h"
-#include "control/file_replace.h"
+#include "base/file_replace.h"
 
 static ssize_t read_all(int fd, char *data, size_t n)
 {

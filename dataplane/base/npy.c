@@ -4,11 +4,16 @@
  */
 #include <errno.h>
 #include <stdbool.h>
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "abi/wire.h"
-#include "models/tool/npy.h"
+#include "base/file_replace.h"
+#include "base/npy.h"
+
+enum { FLOATS_MAX_BYTES = 1 << 30 };
 
 struct cursor {
 	const char *at, *end;
@@ -65,13 +70,27 @@ static bool take_shape(struct cursor *c, struct npy *out)
 /* bfloat16 has no name in numpy: two raw bytes. */
 static const char *const descriptions[WIRE_DTYPE_END] = {
 	"", "'<f4'", "'<f2'", "'<V2'", "'|i1'", "'|u1'", "'<i4'", "'<i8'", "'|b1'"};
+static const char *const others[] = {"'<f8'", "'<i2'", "'<u2'", "'<u4'", "'<u8'", "'|V2'"};
 
-static bool take_type(struct cursor *c, uint32_t *dtype)
+static bool take_type(struct cursor *c, struct npy *out)
 {
-	for (*dtype = 1; *dtype < WIRE_DTYPE_END; ++*dtype)
-		if (take(c, descriptions[*dtype]))
-			return true;
-	return false;
+	const char *text = NULL;
+
+	for (uint32_t i = 1; !text && i < WIRE_DTYPE_END; i++)
+		if (take(c, descriptions[i])) {
+			text = descriptions[i];
+			out->dtype = i;
+		}
+	for (size_t i = 0; !text && i < sizeof(others) / sizeof(others[0]); i++)
+		if (take(c, others[i]))
+			text = others[i];
+	if (!text)
+		return false;
+	out->kind = text[2];
+	out->item_bytes = (uint32_t)(text[3] - '0');
+	if (out->kind == 'V')
+		out->dtype = WIRE_BF16;
+	return true;
 }
 
 static int parse_dict(struct cursor c, struct npy *out, struct error *err)
@@ -82,11 +101,12 @@ static int parse_dict(struct cursor c, struct npy *out, struct error *err)
 		return error_set(err, -EINVAL, "the .npy header is no dict");
 	while (!take(&c, "}")) {
 		if (!typed && take(&c, "'descr':")) {
-			typed = take_type(&c, &out->dtype);
+			typed = take_type(&c, out);
 			if (!typed)
 				return error_set(err, -EINVAL,
-					"dtype %.*s: only '<f4', '<f2', '<i4', '<i8', '|i1', "
-					"'|u1' and '|b1' are read",
+					"dtype %.*s: only little-endian f2, f4, f8, i1 to i8, u1 "
+					"to "
+					"u8, b1 and V2 (bfloat16) are read",
 					(int)(c.end - c.at < 12 ? c.end - c.at : 12), c.at);
 		} else if (!ordered && take(&c, "'fortran_order':")) {
 			ordered = take(&c, "False");
@@ -131,11 +151,11 @@ int npy_parse(const uint8_t *bytes, size_t size, struct npy *out, struct error *
 	if (rc)
 		return rc;
 	at += head;
-	if (__builtin_mul_overflow(out->elements, wire_dtype_bytes(out->dtype), &data_bytes) ||
+	if (__builtin_mul_overflow(out->elements, out->item_bytes, &data_bytes) ||
 		data_bytes != size - at)
 		return error_set(err, -EINVAL,
 			"%zu bytes of data, the shape needs %lu elements of %u", size - at,
-			out->elements, wire_dtype_bytes(out->dtype));
+			out->elements, out->item_bytes);
 	out->data = bytes + at;
 	return 0;
 }
@@ -162,4 +182,89 @@ size_t npy_header(uint32_t dtype, const uint64_t *dims, uint32_t rank, char *to,
 	to[8] = (char)((total - 10) & 0xff);
 	to[9] = (char)((total - 10) >> 8);
 	return total;
+}
+
+/* ---- numbers ---- */
+
+static double float_value(uint64_t bits, uint32_t bytes)
+{
+	uint32_t word = (uint32_t)bits;
+	double wide;
+	float narrow;
+
+	if (bytes == 2) {
+		double m = (double)(bits & 0x3ff);
+		int e = (int)(bits >> 10 & 31);
+
+		wide = e == 31 ? (m > 0 ? (double)NAN : (double)INFINITY)
+		       : e     ? ldexp(m + 1024, e - 25)
+			       : ldexp(m, -24);
+		return bits >> 15 & 1 ? -wide : wide;
+	}
+	if (bytes == 8) {
+		memcpy(&wide, &bits, sizeof(wide));
+		return wide;
+	}
+	memcpy(&narrow, &word, sizeof(narrow));
+	return (double)narrow;
+}
+
+double npy_value(const struct npy *a, size_t i)
+{
+	int shift = 64 - 8 * (int)a->item_bytes;
+	uint64_t bits = 0;
+
+	memcpy(&bits, (const uint8_t *)a->data + i * a->item_bytes, a->item_bytes);
+	switch (a->kind) {
+	case 'f':
+		return float_value(bits, a->item_bytes);
+	case 'V':
+		return float_value(bits << 16, 4);
+	case 'i':
+		return (double)((int64_t)(bits << shift) >> shift);
+	case 'b':
+		return bits != 0;
+	default:
+		return (double)bits;
+	}
+}
+
+/* ---- floats ---- */
+
+static int to_floats(struct npy_floats *out, const struct npy *a, struct error *err)
+{
+	if (a->rank < 1 || a->rank > 2 || !a->elements)
+		return error_set(err, -EINVAL, "%lu elements in %u dimensions, not one or two",
+			a->elements, a->rank);
+	out->rows = a->dims[0];
+	out->columns = a->rank == 2 ? a->dims[1] : 1;
+	out->values = malloc(a->elements * sizeof(float));
+	if (!out->values)
+		return error_set(err, -ENOMEM, "no memory for %lu floats", a->elements);
+	for (size_t i = 0; i < a->elements; i++)
+		out->values[i] = (float)npy_value(a, i);
+	return 0;
+}
+
+int npy_floats_read(struct npy_floats *out, const char *path, struct error *err)
+{
+	struct npy array;
+	char *bytes;
+	size_t n;
+	int rc = file_read(path, FLOATS_MAX_BYTES, &bytes, &n, err);
+
+	*out = (struct npy_floats){0};
+	if (rc)
+		return rc;
+	rc = npy_parse((const uint8_t *)bytes, n, &array, err);
+	if (!rc)
+		rc = to_floats(out, &array, err);
+	free(bytes);
+	return rc ? error_prefix(err, "%s", path) : 0;
+}
+
+void npy_floats_free(struct npy_floats *a)
+{
+	free(a->values);
+	*a = (struct npy_floats){0};
 }

@@ -5,7 +5,7 @@ TEST_SCRIPTS += tests/kill/test_kills.sh
 ifneq ($(FAILPOINTS),)
 TESTS += kills
 kills_SRCS = tests/kill/kills.c tests/kill/client.c tests/kill/victim.c control/sessions_table.c \
-	control/file_replace.c ebpf/limit_table.c $(addprefix dataplane/,service.c commands.c link.c config_check.c) \
+	ebpf/limit_table.c $(addprefix dataplane/,service.c commands.c link.c config_check.c) \
 	$(RIG_SRCS)
 kills_LIBS = -lcmocka $(WORKER_LIBS)
 else

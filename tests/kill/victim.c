@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "control/file_replace.h"
+#include "base/file_replace.h"
 #include "dataplane/service.h"
 #include "tests/kill/victim.h"
 

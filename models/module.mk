@@ -7,21 +7,24 @@ $(ONNX_GEN).c $(ONNX_GEN).h &: /usr/include/onnx/onnx.proto
 	$(Q)protoc-c --c_out=$(BUILD)/gen/onnx -I/usr/include/onnx $<
 
 RUN_SRCS := $(addprefix models/run/,check.c check_tensor.c conv_avx2.c conv_avx512.c \
-	conv_last.c conv_scalar.c dense_dot512.c dense_scalar.c pool_last.c elementwise.c gather.c \
+	conv_last.c conv_scalar.c dense_dot512.c dense_scalar.c pool_last.c elementwise.c \
+	embedding.c gather.c \
 	kernel_avx2.c kernel_avx512.c kernel_native.c kernel_openblas.c kernel_scalar.c model.c \
-	movement.c product.c recurrent.c reduce.c run.c tensor.c trees.c trees_walk.c window.c)
+	movement.c product.c recurrent.c reduce.c run.c tensor.c topk.c topk_avx2.c \
+	trees.c trees_walk.c window.c)
 RUN_SRCS += $(addprefix models/run/,attention.c unary.c vectors_avx2.c vectors_avx512.c vectors_scalar.c)
 RUN_LIBS := -lopenblas -lm
 COMPILE_SRCS := $(addprefix models/compile/,arena.c artifact.c compile.c ensemble.c fold.c ir.c \
 	layout.c lower.c lower_index.c lower_math.c lower_ml.c lower_nn.c lower_quant.c lower_shape.c \
 	onnx_read.c onnx_wire.c \
 	operators.c pack.c passes.c plan.c sign.c) $(ONNX_GEN).c
-COMPILE_SRCS += $(addprefix models/compile/,fuse_attention.c fuse_elementwise.c fuse_norm.c match.c \
-	moves.c pack_recurrent.c)
+COMPILE_SRCS += $(addprefix models/compile/,fuse_attention.c fuse_elementwise.c \
+	fuse_embedding.c fuse_norm.c match.c moves.c pack_recurrent.c)
 COMPILE_LIBS := -lprotobuf-c -lcrypto
 
 CFLAGS_models/run := -O3
 CFLAGS_models/run/kernel_avx2.c := -mavx2 -mfma
+CFLAGS_models/run/topk_avx2.c := -mavx2 -mbmi -mpopcnt
 CFLAGS_models/run/conv_avx2.c := $(CFLAGS_models/run/kernel_avx2.c)
 CFLAGS_models/run/vectors_avx2.c := $(CFLAGS_models/run/kernel_avx2.c)
 AVX2 := -mavx2 -mfma

@@ -253,6 +253,7 @@ enum model_function {
 	MODEL_FN_CONV_LAST, /* the fast forms: channels last, packed weights */
 	MODEL_FN_POOL_LAST,
 	MODEL_FN_ATTENTION,
+	MODEL_FN_EMBEDDING,
 	MODEL_FN_END,
 };
 

@@ -253,6 +253,7 @@ int passes_run(struct ir_graph *g, struct error *err)
 		pass_fuse_norm,
 		pass_fuse_elementwise,
 		pass_fuse_attention,
+		pass_fuse_embedding,
 		pass_drop_dead,
 		pass_form_dense,
 		pass_choose_kernels,

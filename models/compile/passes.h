@@ -20,6 +20,8 @@ int pass_fuse_elementwise(struct ir_graph *g, struct error *err);
 int pass_fuse_attention(struct ir_graph *g, struct error *err);
 /* Constant weights of recurrent layers as the engine multiplies with them. */
 int pass_pack_recurrent(struct ir_graph *g, struct error *err);
+/* Gather from a constant table and the sum or mean of what was found: one EMBEDDING. */
+int pass_fuse_embedding(struct ir_graph *g, struct error *err);
 /* Arithmetic with a number: one multiplication and addition; powers 2 and 1/2. */
 int pass_simplify(struct ir_graph *g, struct error *err);
 /* Convolutions, pools and what lies between them work with channels last. -errno. */

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * By index: the gather and scatter families, and TopK. Indices are run-time data: negative ones
+ * By index: the gather and scatter families. Indices are run-time data: negative ones
  * count from the end, and whatever is still outside is clamped, so no request can reach another
  * byte.
  */
-#include <math.h>
 #include <string.h>
 
 #include "models/run/tensor.h"
@@ -338,79 +337,4 @@ void scatter_nd_run(const struct tensor_op *op, const struct tensor_args *a)
 	for (size_t e = 0; e < s.n; e++)
 		scatter(op, a, tuple_at(&op->in[0], &op->in[1], a->in[1], &s, e), e * s.slice,
 			s.slice);
-}
-
-/* ---- top k ---- */
-
-int topk_infer(struct tensor_op *op, struct error *err)
-{
-	const struct tensor *x = &op->in[0];
-
-	if (!tensor_axis(op->i[0], x->rank) || op->i[1] < 1 || op->i[1] > x->dims[op->i[0]])
-		return tensor_refuse(op, err, "axis %ld, k %ld", op->i[0], op->i[1]);
-	op->out[0] = *x;
-	op->out[0].dims[op->i[0]] = (uint32_t)op->i[1];
-	op->out[1] = op->out[0];
-	op->out[1].dtype = WIRE_I64;
-	if (op->n_out != 2)
-		return tensor_refuse(op, err, "%u outputs", op->n_out);
-	return 0;
-}
-
-/* Does element b of x come before element a? Equal ones stay in index order. */
-static bool before(const struct tensor_op *op, const void *x, size_t b, size_t a)
-{
-	uint32_t dtype = op->in[0].dtype;
-	float block[2];
-
-	if (!tensor_is_float(dtype)) {
-		int64_t vb = tensor_get_i64(dtype, x, b), va = tensor_get_i64(dtype, x, a);
-
-		return op->i[2] ? vb > va : vb < va;
-	}
-	float vb = *tensor_load_f32(dtype, x, (int64_t)b, 1, 1, block);
-	float va = *tensor_load_f32(dtype, x, (int64_t)a, 1, 1, block + 1);
-
-	return op->i[2] ? vb > va : vb < va;
-}
-
-/* One line: the k best so far stand sorted in the index output; each element is inserted. */
-static void topk_line(const struct tensor_op *op, const struct tensor_args *a, size_t base,
-	size_t to, size_t inner)
-{
-	const size_t n = op->in[0].dims[op->i[0]], k = (size_t)op->i[1];
-	const size_t size = wire_dtype_bytes(op->in[0].dtype);
-	int64_t *best = a->out[1];
-	size_t have = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		size_t place = have < k ? have++ : k;
-
-		while (place > 0 &&
-			before(op, a->in[0], base + i * inner,
-				base + (size_t)best[to + (place - 1) * inner] * inner)) {
-			if (place < k)
-				best[to + place * inner] = best[to + (place - 1) * inner];
-			place--;
-		}
-		if (place < k)
-			best[to + place * inner] = (int64_t)i;
-	}
-	for (size_t i = 0; i < k; i++)
-		memcpy((uint8_t *)a->out[0] + (to + i * inner) * size,
-			(const uint8_t *)a->in[0] +
-				(base + (size_t)best[to + i * inner] * inner) * size,
-			size);
-}
-
-void topk_run(const struct tensor_op *op, const struct tensor_args *a)
-{
-	const uint32_t axis = (uint32_t)op->i[0];
-	const size_t outer = tensor_span(&op->in[0], 0, axis), n = op->in[0].dims[axis];
-	const size_t inner = tensor_span(&op->in[0], axis + 1, op->in[0].rank);
-
-	for (size_t o = 0; o < outer; o++)
-		for (size_t i = 0; i < inner; i++)
-			topk_line(
-				op, a, o * n * inner + i, o * (size_t)op->i[1] * inner + i, inner);
 }

@@ -42,6 +42,7 @@
  *               optional bias
  *   ATTENTION   see attention.c
  *   TREES       see trees.h
+ *   EMBEDDING   i[0] REDUCE_SUM or REDUCE_MEAN; inputs table [n][width], indices [..., bag]
  */
 #pragma once
 
@@ -311,6 +312,8 @@ int scatter_elements_infer(struct tensor_op *op, struct error *err);
 void scatter_elements_run(const struct tensor_op *op, const struct tensor_args *a);
 int scatter_nd_infer(struct tensor_op *op, struct error *err);
 void scatter_nd_run(const struct tensor_op *op, const struct tensor_args *a);
+int embedding_infer(struct tensor_op *op, struct error *err);
+void embedding_rows(const struct tensor_op *op, const struct tensor_args *a, size_t rows);
 int topk_infer(struct tensor_op *op, struct error *err);
 void topk_run(const struct tensor_op *op, const struct tensor_args *a);
 int recurrent_infer(struct tensor_op *op, struct error *err);

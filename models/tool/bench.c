@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "models/tool/bench_ops.h"
+#include "models/tool/rows.h"
 #include "models/tool/tool.h"
 
 enum { MAX_BATCHES = 16, REPETITIONS = 9 };
@@ -21,6 +22,9 @@ struct arguments {
 	double seconds;
 	enum model_backend backend;
 	bool ops;
+	const char *in[MODEL_FILE_MAX_IO];
+	uint32_t n_in;
+	struct tool_rows rows; /* given by files; none = made up */
 };
 
 static bool parse_batches(char *text, struct arguments *a)
@@ -38,6 +42,7 @@ static int parse(int argc, char **argv, struct arguments *a)
 	static const struct option options[] = {{"batch", required_argument, NULL, 'n'},
 		{"backend", required_argument, NULL, 'b'},
 		{"seconds", required_argument, NULL, 's'}, {"ops", no_argument, NULL, 'o'},
+		{"input", required_argument, NULL, 'i'},
 		{NULL, 0, NULL, 0}};
 	int c;
 
@@ -46,6 +51,10 @@ static int parse(int argc, char **argv, struct arguments *a)
 			  (c == 'b' && tool_backend(optarg, &a->backend)) || c == 'o';
 
 		a->ops |= c == 'o';
+		if (c == 'i' && a->n_in < MODEL_FILE_MAX_IO) {
+			a->in[a->n_in++] = optarg;
+			ok = true;
+		}
 		if (c == 's') {
 			char *end;
 
@@ -106,6 +115,13 @@ static void fill_inputs(float *x, size_t n)
 	}
 }
 
+/* The given rows, from the first one again when they are used up. */
+static void copy_inputs(const struct arguments *a, uint8_t *to, uint32_t n, size_t row_bytes)
+{
+	for (uint32_t i = 0; i < n; i++)
+		memcpy(to + i * row_bytes, a->rows.bytes + i % a->rows.n * row_bytes, row_bytes);
+}
+
 static void bench_print(
 	const struct bench_batch *b, const struct arguments *a, struct bench_peak *peak)
 {
@@ -134,7 +150,10 @@ static int bench_batch(const struct model *m, uint32_t n, const struct arguments
 	if (!rc) {
 		struct bench_batch b = {m, run_init(memory, m, n), n, rows, outs};
 
-		fill_inputs((float *)in, (size_t)n * h->row_in_bytes / sizeof(float));
+		if (a->rows.n)
+			copy_inputs(a, in, n, h->row_in_bytes);
+		else
+			fill_inputs((float *)in, (size_t)n * h->row_in_bytes / sizeof(float));
 		for (uint32_t i = 0; i < n; i++) {
 			rows[i] = in + (size_t)i * h->row_in_bytes;
 			outs[i] = out + (size_t)i * h->row_out_bytes;
@@ -165,8 +184,11 @@ int cmd_bench(int argc, char **argv)
 	printf("model %s, kernels %s, openblas core %s, peak %.1f GFLOP/s\n", a.model,
 		model_backend_name(t.model), openblas_get_corename(), peak.gflops);
 	printf("%6s %12s %14s %10s %7s\n", "batch", "us", "rows/s", "GFLOP/s", "% bound");
+	if (!rc && a.n_in)
+		rc = tool_rows_read(a.in, a.n_in, model_header(t.model), &a.rows, &err);
 	for (int i = 0; !rc && i < a.n_batches; i++)
 		rc = bench_batch(t.model, (uint32_t)a.batches[i], &a, &peak, &err);
+	free(a.rows.bytes);
 	bench_peak_free(&peak);
 	tool_model_close(&t);
 	return rc ? tool_refuse(&err) : TOOL_OK;

@@ -29,8 +29,9 @@ static const struct {
 		"answers to the rows of .npy files (of the inputs' own dtypes)"},
 	{"test", cmd_test, "[--backend B] DIR...", "ONNX backend-test folders, also nested ones"},
 	{"bench", cmd_bench,
-		"MODEL.mrm|MODEL.onnx [--batch N,N,...] [--backend B] [--seconds S] [--ops]",
-		"time per batch on one core; --ops: per operator"},
+		"MODEL.mrm|MODEL.onnx [--batch N,N,...] [--backend B] [--seconds S] [--input "
+		"IN.npy]... [--ops]",
+		"time per batch on one core, of made-up rows or of one file an input; --ops: per operator"},
 	{"sign", cmd_sign, "KEY.pem MODEL.mrm", "sign with an Ed25519 private key"},
 	{"verify", cmd_verify, "[--key PUBLIC.pem] MODEL.mrm", "structure, hashes and signature"},
 	{"operators", cmd_operators, "", "ONNX operators the compiler takes, as a table"},

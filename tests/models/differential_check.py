@@ -196,8 +196,34 @@ def lstm(folder):
           [constant("w", w), constant("r", r), constant("b", torch.cat([bi, bh], 1))], limit=1e-4)
 
 
+def top_k(folder):
+    """Long lines with many equal elements: values and, with the first of equals first, indices."""
+    rows, n = rng.randint(1, 9), rng.choice([5, 63, 64, 100, 1000, 4097])
+    k, largest = rng.randint(1, min(n, rng.choice([3, 20, 200]))), rng.randint(0, 1)
+    x = torch.randn(rows, n) if rng.randint(0, 1) else torch.randint(-9, 9, (rows, n)).float()
+    order = torch.argsort(-x if largest else x, dim=1, stable=True)[:, :k]
+    want = torch.cat([torch.gather(x, 1, order), order.float()], 1)
+    check(folder, [helper.make_node("TopK", ["x0", "k"], ["v", "i"], largest=largest, axis=-1),
+                   helper.make_node("Cast", ["i"], ["f"], to=TensorProto.FLOAT),
+                   helper.make_node("Concat", ["v", "f"], ["y"], axis=1)],
+          [x], want, [constant("k", torch.tensor([k]))], batched=True, limit=0)
+
+
+def embedding_bag(folder):
+    rows, bag, size, width = rng.randint(1, 20), rng.randint(1, 12), rng.randint(1, 300), rng.randint(1, 70)
+    table, mean = floats(size, width), rng.randint(0, 1)
+    x = torch.randint(-size, size, (rows, bag)).float()
+    found = table[x.long()]
+    reduce = helper.make_node("ReduceMean", ["g"], ["y"], axes=[1], keepdims=rng.randint(0, 1)) if mean else (
+        helper.make_node("ReduceSum", ["g", "one"], ["y"], keepdims=0))
+    check(folder, [helper.make_node("Cast", ["x0"], ["i"], to=TensorProto.INT64),
+                   helper.make_node("Gather", ["t", "i"], ["g"]), reduce],
+          [x], found.mean(1) if mean else found.sum(1),
+          [constant("t", table), constant("one", torch.tensor([1]))], batched=True)
+
+
 FAMILIES = (binary, unary, reduction, matmul, convolution, convolution_network, transposed_convolution, pooling,
-            normalisation, convolution_then_normalisation, movement, lstm)
+            normalisation, convolution_then_normalisation, movement, lstm, top_k, embedding_bag)
 
 
 def main():

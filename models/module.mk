@@ -11,7 +11,7 @@ RUN_SRCS := $(addprefix models/run/,check.c check_tensor.c conv_avx2.c conv_avx5
 	embedding.c gather.c \
 	kernel_avx2.c kernel_avx512.c kernel_native.c kernel_openblas.c kernel_scalar.c model.c \
 	movement.c product.c recurrent.c reduce.c run.c tensor.c topk.c topk_avx2.c \
-	trees.c trees_walk.c window.c)
+	trees.c trees_avx2.c trees_walk.c window.c)
 RUN_SRCS += $(addprefix models/run/,attention.c unary.c vectors_avx2.c vectors_avx512.c vectors_scalar.c)
 RUN_LIBS := -lopenblas -lm
 COMPILE_SRCS := $(addprefix models/compile/,arena.c artifact.c compile.c ensemble.c fold.c ir.c \
@@ -25,6 +25,7 @@ COMPILE_LIBS := -lprotobuf-c -lcrypto
 CFLAGS_models/run := -O3
 CFLAGS_models/run/kernel_avx2.c := -mavx2 -mfma
 CFLAGS_models/run/topk_avx2.c := -mavx2 -mbmi -mpopcnt
+CFLAGS_models/run/trees_avx2.c := $(CFLAGS_models/run/topk_avx2.c)
 CFLAGS_models/run/conv_avx2.c := $(CFLAGS_models/run/kernel_avx2.c)
 CFLAGS_models/run/vectors_avx2.c := $(CFLAGS_models/run/kernel_avx2.c)
 AVX2 := -mavx2 -mfma

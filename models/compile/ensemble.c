@@ -155,6 +155,10 @@ struct builder {
 	uint32_t *first;      /* list index → its first weight in `order`; one more at the end */
 	uint32_t *order;      /* weights, those of a leaf together */
 	uint32_t *tree_of;    /* list index → tree in the table */
+	/* Of the table's nodes: leaves below, and the number of the first of them. */
+	uint32_t *below, *number;
+	uint32_t n_leaves;
+	bool aliases;
 };
 
 static int compare_places(const void *a, const void *b)
@@ -393,6 +397,95 @@ static int build_nodes(struct builder *b)
 
 /* ---- leaves ---- */
 
+static uint32_t distance_of(const struct builder *b, uint32_t node)
+{
+	return b->t->nodes[node].link >> b->t->column_bits;
+}
+
+static bool is_alias(const struct builder *b, uint32_t node)
+{
+	uint32_t column = b->t->nodes[node].link & ((1u << b->t->column_bits) - 1);
+
+	return distance_of(b, node) && column == b->t->n_columns;
+}
+
+/* Number the leaves of every tree from left to right; children stand behind their parents. */
+static int build_numbers(struct builder *b)
+{
+	const uint32_t n = b->t->n_nodes;
+
+	b->below = arena_alloc(b->n->g->arena, n, sizeof(*b->below));
+	b->number = arena_alloc(b->n->g->arena, n, sizeof(*b->number));
+	if (!b->below || !b->number)
+		return malformed(b->n, "no memory for %u nodes", n);
+	for (uint32_t i = n; i-- > 0;) {
+		uint32_t d = distance_of(b, i);
+
+		b->below[i] = !d ? 1 : is_alias(b, i) ? 0 : b->below[i + d] + b->below[i + d + 1];
+		b->aliases |= is_alias(b, i);
+	}
+	for (uint32_t i = 0; i < b->t->n_trees; i++) {
+		struct tree *tree = &b->t->trees[i];
+
+		tree->leaf = b->number[tree->root] = b->n_leaves;
+		tree->n_leaves = b->below[tree->root];
+		b->n_leaves += tree->n_leaves;
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t d = distance_of(b, i);
+
+		if (!d || is_alias(b, i))
+			continue;
+		b->number[i + d] = b->number[i];
+		b->number[i + d + 1] = b->number[i] + b->below[i + d];
+	}
+	return 0;
+}
+
+/* The conditions of one tree on leaves 32 x half to 32 x half + 31. */
+static uint32_t put_conditions(struct builder *b, const struct tree *tree, uint32_t end, int half)
+{
+	struct ensemble_tables *t = b->t;
+	uint32_t before = t->n_conditions;
+
+	for (uint32_t i = tree->root; i < end; i++) {
+		uint32_t d = distance_of(b, i);
+		uint64_t out =
+			d ? ((1ull << b->below[i + d]) - 1) << (b->number[i] - tree->leaf) : 0;
+
+		if ((uint32_t)(out >> 32 * half))
+			t->conditions[t->n_conditions++] = (struct tree_condition){
+				t->nodes[i].link & ((1u << t->column_bits) - 1),
+				(int32_t)(t->nodes[i].key ^ 0x80000000u),
+				(uint32_t)(out >> 32 * half)};
+	}
+	return t->n_conditions - before;
+}
+
+/* Conditions for trees_masked(), if all trees are small and compare but once a node. */
+static int build_conditions(struct builder *b)
+{
+	struct ensemble_tables *t = b->t;
+
+	for (uint32_t i = 0; i < t->n_trees; i++)
+		if (b->aliases || t->trees[i].n_leaves > 64)
+			return 0;
+	t->conditions = arena_alloc(b->n->g->arena, 2 * (size_t)t->n_nodes, sizeof(*t->conditions));
+	if (!t->conditions)
+		return malformed(b->n, "no memory for %u conditions", t->n_nodes);
+	for (uint32_t i = 0; i < t->n_trees; i++) {
+		struct tree *tree = &t->trees[i];
+		uint32_t end = i + 1 < t->n_trees ? t->trees[i + 1].root : t->n_nodes;
+
+		tree->condition = t->n_conditions;
+		tree->n_low = put_conditions(b, tree, end, 0);
+		tree->n_high = put_conditions(b, tree, end, 1);
+	}
+	if (!t->n_conditions) /* leaves alone */
+		t->conditions = NULL;
+	return 0;
+}
+
 /* Weights of one leaf together. Those of other nodes count for nothing, as in ONNX Runtime. */
 static int build_order(struct builder *b)
 {
@@ -471,50 +564,38 @@ static void leaf_weights(
 	}
 }
 
-static void leaves_as_values(struct builder *b, enum tree_aggregate aggregate)
+/* A table of `width` weights a leaf. */
+static int leaves_as_table(struct builder *b, enum tree_aggregate aggregate, uint32_t width)
 {
-	b->t->leaf = TREE_LEAF_VALUE;
-	for (uint32_t i = 0; i < b->e->n_nodes; i++) {
-		float y = aggregate <= TREE_AVERAGE ? 0 : NAN;
-
-		if (b->e->mode[i] != ENSEMBLE_LEAF)
-			continue;
-		leaf_weights(b, aggregate, i, &y, 0);
-		memcpy(&b->t->nodes[b->leaf[i]].key, &y, sizeof(y));
-	}
-}
-
-static int leaves_as_rows(
-	struct builder *b, enum tree_aggregate aggregate, uint32_t n_leaves, uint32_t targets)
-{
-	float *rows = arena_alloc(b->n->g->arena, (size_t)n_leaves * targets, sizeof(*rows));
-	uint32_t at = 0;
+	const size_t size = (size_t)b->n_leaves * width;
+	float *rows = arena_alloc(b->n->g->arena, size, sizeof(*rows));
 
 	if (!rows)
-		return malformed(b->n, "no memory for %u leaves of %u", n_leaves, targets);
-	for (size_t k = 0; aggregate > TREE_AVERAGE && k < (size_t)n_leaves * targets; k++)
+		return malformed(b->n, "no memory for %u leaves of %u", b->n_leaves, width);
+	for (size_t k = 0; aggregate > TREE_AVERAGE && k < size; k++)
 		rows[k] = NAN;
 	for (uint32_t i = 0; i < b->e->n_nodes; i++) {
+		uint32_t number = b->e->mode[i] == ENSEMBLE_LEAF ? b->number[b->leaf[i]] : 0;
+
 		if (b->e->mode[i] != ENSEMBLE_LEAF)
 			continue;
-		leaf_weights(b, aggregate, i, rows + (size_t)at * targets, 1);
-		b->t->nodes[b->leaf[i]].key = at++;
+		leaf_weights(b, aggregate, i, rows + (size_t)number * width, width > 1);
+		b->t->nodes[b->leaf[i]].key = number;
 	}
-	b->t->leaf = TREE_LEAF_ROW;
 	b->t->leaves = rows;
-	b->t->n_leaves = at;
-	return 0;
+	b->t->n_leaves = b->n_leaves;
+	return aggregate <= TREE_AVERAGE ? build_conditions(b) : 0;
 }
 
 /* A leaf that says nothing has one entry of NaN. */
-static int leaves_as_lists(struct builder *b, uint32_t n_leaves)
+static int leaves_as_lists(struct builder *b)
 {
-	struct tree_entry *entries =
-		arena_alloc(b->n->g->arena, (size_t)b->e->n_weights + n_leaves, sizeof(*entries));
+	struct tree_entry *entries = arena_alloc(
+		b->n->g->arena, (size_t)b->e->n_weights + b->n_leaves, sizeof(*entries));
 	uint32_t at = 0;
 
 	if (!entries)
-		return malformed(b->n, "no memory for %u leaves", n_leaves);
+		return malformed(b->n, "no memory for %u leaves", b->n_leaves);
 	for (uint32_t i = 0; i < b->e->n_nodes; i++) {
 		if (b->e->mode[i] != ENSEMBLE_LEAF)
 			continue;
@@ -535,22 +616,21 @@ static int leaves_as_lists(struct builder *b, uint32_t n_leaves)
 
 static int build_leaves(struct builder *b, enum tree_aggregate aggregate, uint32_t targets)
 {
-	uint64_t n_leaves = 0, rows, list;
+	uint64_t rows, list;
 	int rc = build_order(b);
 
+	if (!rc)
+		rc = build_numbers(b);
 	if (rc)
 		return rc;
-	for (uint32_t i = 0; i < b->e->n_nodes; i++)
-		n_leaves += b->e->mode[i] == ENSEMBLE_LEAF;
-	if (trees_have_one_target(b)) {
-		leaves_as_values(b, aggregate);
-		return 0;
-	}
-	rows = n_leaves * targets * sizeof(float);
+	b->t->leaf = trees_have_one_target(b) ? TREE_LEAF_VALUE : TREE_LEAF_ROW;
+	if (b->t->leaf == TREE_LEAF_VALUE)
+		return leaves_as_table(b, aggregate, 1);
+	rows = (uint64_t)b->n_leaves * targets * sizeof(float);
 	list = (uint64_t)b->e->n_weights * sizeof(struct tree_entry);
 	if (rows <= ROW_TABLE_MAX_BYTES || rows <= 2 * list)
-		return leaves_as_rows(b, aggregate, (uint32_t)n_leaves, targets);
-	return leaves_as_lists(b, (uint32_t)n_leaves);
+		return leaves_as_table(b, aggregate, targets);
+	return leaves_as_lists(b);
 }
 
 int ensemble_build(const struct onnx_node *n, const struct ensemble *e, uint32_t features,

@@ -32,7 +32,8 @@ struct ensemble_tables {
 	struct tree *trees;
 	uint32_t *columns;
 	void *leaves;
-	uint32_t n_nodes, n_trees, n_columns, n_leaves;
+	struct tree_condition *conditions; /* or NULL */
+	uint32_t n_nodes, n_trees, n_columns, n_leaves, n_conditions;
 	uint32_t column_bits;
 	enum tree_leaf leaf;
 };

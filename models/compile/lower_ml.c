@@ -180,6 +180,7 @@ static int read_post(const struct onnx_node *n, enum post *post)
 	static const char *const names[POST_END] = {
 		"NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT"};
 
+	*post = POST_NONE;
 	for (int k = 0; k < POST_END; k++)
 		if (attribute_is(n, "post_transform", "NONE", names[k])) {
 			*post = (enum post)k;
@@ -425,14 +426,18 @@ static int32_t emit_ensemble(const struct onnx_node *n, const struct ensemble *e
 	if (rc)
 		return rc;
 	return emit(n,
-		&(struct emission){MODEL_FN_TREES, 6, 1,
+		&(struct emission){MODEL_FN_TREES, 7, 1,
 			{x, emit_table(n, WIRE_I32, t.n_nodes, 2, t.nodes),
-				emit_table(n, WIRE_I32, t.n_trees, 2, t.trees),
+				emit_table(n, WIRE_I32, t.n_trees, 8, t.trees),
 				emit_table(n, WIRE_I32, t.n_columns, 0, t.columns),
 				emit_table(n, WIRE_F32, targets, 0, base),
 				emit_table(n, t.leaf == TREE_LEAF_LIST ? WIRE_I32 : WIRE_F32,
-					t.n_leaves, t.leaf == TREE_LEAF_LIST ? 2 : targets,
-					t.leaves)},
+					t.n_leaves,
+					t.leaf == TREE_LEAF_LIST    ? 2
+					: t.leaf == TREE_LEAF_VALUE ? 1
+								    : targets,
+					t.leaves),
+				emit_table(n, WIRE_I32, t.n_conditions, 3, t.conditions)},
 			{aggregate, t.leaf, t.column_bits}, {0}, {value_of(n, x)->batch}},
 		NULL);
 }

@@ -108,8 +108,18 @@ static void best_of_groups(const struct topk_line *l, float sign)
 	}
 }
 
-/* A bound that at least k of n values reach, as high as HALVINGS steps find it. */
-static float bound_of(const float *values, size_t n, size_t k)
+static size_t reach(const float *values, size_t n, float bound)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < n; i++)
+		count += values[i] >= bound;
+	return count;
+}
+
+/* By halving, between the smallest, which all reach, and the largest. */
+float topk_bound(const float *values, size_t n, size_t k,
+	size_t (*reaching)(const float *values, size_t n, float bound))
 {
 	float low = values[0], high = values[0];
 
@@ -119,11 +129,8 @@ static float bound_of(const float *values, size_t n, size_t k)
 	}
 	for (int step = 0; step < HALVINGS; step++) {
 		float middle = low / 2 + high / 2;
-		size_t reach = 0;
 
-		for (size_t i = 0; i < n; i++)
-			reach += values[i] >= middle;
-		if (reach >= k)
+		if (reaching(values, n, middle) >= k)
 			low = middle;
 		else
 			high = middle;
@@ -138,7 +145,7 @@ size_t topk_candidates(const struct topk_line *l)
 	float bound;
 
 	best_of_groups(l, sign);
-	bound = bound_of(l->best, l->n / l->group, l->k);
+	bound = topk_bound(l->best, l->n / l->group, l->k, reach);
 	for (size_t i = 0; i < l->n; i++)
 		if (sign * l->x[i] >= bound)
 			l->at[found++] = (uint32_t)i;

@@ -20,3 +20,6 @@ struct topk_line {
 size_t topk_candidates(const struct topk_line *l);
 /* The same for CPUs with AVX2 (where compiled in). */
 size_t topk_candidates_avx2(const struct topk_line *l);
+/* A bound that at least k of n values reach; `reach` counts how many reach one. */
+float topk_bound(const float *values, size_t n, size_t k,
+	size_t (*reach)(const float *values, size_t n, float bound));

@@ -13,7 +13,7 @@ size_t topk_candidates_avx2(const struct topk_line *l)
 #include <immintrin.h>
 #include <math.h>
 
-enum { LANES = 8, HALVINGS = 9 };
+enum { LANES = 8 };
 
 /* Best of each group j: x[j], x[j + groups], ... */
 static void best_of_groups(const struct topk_line *l, __m256 sign)
@@ -47,25 +47,6 @@ static size_t reach(const float *values, size_t n, float bound)
 	return count;
 }
 
-static float bound_of(const float *values, size_t n, size_t k)
-{
-	float low = values[0], high = values[0];
-
-	for (size_t i = 1; i < n; i++) {
-		low = values[i] < low ? values[i] : low;
-		high = values[i] > high ? values[i] : high;
-	}
-	for (int step = 0; step < HALVINGS; step++) {
-		float middle = low / 2 + high / 2;
-
-		if (reach(values, n, middle) >= k)
-			low = middle;
-		else
-			high = middle;
-	}
-	return low;
-}
-
 size_t topk_candidates_avx2(const struct topk_line *l)
 {
 	const __m256 sign = _mm256_set1_ps(l->largest ? 0.0f : -0.0f);
@@ -76,7 +57,7 @@ size_t topk_candidates_avx2(const struct topk_line *l)
 	if (groups < LANES)
 		return topk_candidates(l);
 	best_of_groups(l, sign);
-	bound = _mm256_set1_ps(bound_of(l->best, groups, l->k));
+	bound = _mm256_set1_ps(topk_bound(l->best, groups, l->k, reach));
 	for (; i + 2 * LANES <= l->n; i += 2 * LANES) {
 		__m256 a = _mm256_xor_ps(sign, _mm256_loadu_ps(l->x + i));
 		__m256 b = _mm256_xor_ps(sign, _mm256_loadu_ps(l->x + i + LANES));

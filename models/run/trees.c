@@ -6,31 +6,40 @@
 
 #include "models/run/trees.h"
 
+/* From here on masks are faster than walks, measured with 100 trees of 48 leaves. */
+enum { MASKED_ROWS_MIN = 6 };
+
 /* ---- checks ---- */
 
+/* columns 0: one dimension */
 static int check_table(
-	const struct tensor_op *op, uint32_t k, uint32_t dtype, uint32_t rank, struct error *err)
+	const struct tensor_op *op, uint32_t k, uint32_t dtype, uint32_t columns, struct error *err)
 {
 	const struct tensor *t = &op->in[k];
 
-	if (t->dtype != dtype || t->rank != rank ||
-		(rank == 2 && dtype == WIRE_I32 && t->dims[1] != 2))
+	if (t->dtype != dtype || t->rank != (columns ? 2 : 1) || (columns && t->dims[1] != columns))
 		return tensor_refuse(op, err, "table %u: dtype %u, rank %u", k, t->dtype, t->rank);
 	return 0;
 }
 
-static int check_leaves(const struct tensor_op *op, struct error *err)
+/* Sizes of the tables after the input. */
+static int check_shapes(const struct tensor_op *op, struct error *err)
 {
-	const struct tensor *leaves = &op->in[5];
+	static const uint32_t columns[] = {0, 2, 8, 0, 0};
+	int rc = 0;
 
-	if (op->i[1] == TREE_LEAF_VALUE)
-		return leaves->dtype ? tensor_refuse(op, err, "leaves it does not use") : 0;
-	if (op->i[1] == TREE_LEAF_LIST)
-		return check_table(op, 5, WIRE_I32, 2, err);
-	if (leaves->dtype != WIRE_F32 || leaves->rank != 2 || leaves->dims[1] != op->in[4].dims[0])
-		return tensor_refuse(
-			op, err, "leaves of dtype %u, rank %u", leaves->dtype, leaves->rank);
-	return 0;
+	for (uint32_t k = 1; !rc && k <= 4; k++)
+		rc = check_table(op, k, k == 4 ? WIRE_F32 : WIRE_I32, columns[k], err);
+	if (!rc && op->i[1] == TREE_LEAF_LIST)
+		rc = check_table(op, 5, WIRE_I32, 2, err);
+	else if (!rc)
+		rc = check_table(
+			op, 5, WIRE_F32, op->i[1] == TREE_LEAF_VALUE ? 1 : op->in[4].dims[0], err);
+	if (rc || op->n_in < 7)
+		return rc;
+	if (op->i[0] > TREE_AVERAGE || op->i[1] == TREE_LEAF_LIST)
+		return tensor_refuse(op, err, "conditions for leaves that cannot be added");
+	return check_table(op, 6, WIRE_I32, 3, err);
 }
 
 static uint32_t features_of(const struct tensor_op *op)
@@ -44,6 +53,14 @@ static uint64_t prepared_bytes(const struct tensor_op *op)
 	return ((uint64_t)op->in[3].dims[0] + 1) * sizeof(uint32_t);
 }
 
+/* In scratch: TREE_BLOCK prepared rows, then for trees_masked() the same by columns. */
+static uint64_t columns_offset(const struct tensor_op *op)
+{
+	uint64_t bytes = TREE_BLOCK * prepared_bytes(op);
+
+	return (bytes + MODEL_FILE_ALIGN - 1) / MODEL_FILE_ALIGN * MODEL_FILE_ALIGN;
+}
+
 int trees_infer(struct tensor_op *op, struct error *err)
 {
 	const struct tensor *x = &op->in[0];
@@ -51,25 +68,18 @@ int trees_infer(struct tensor_op *op, struct error *err)
 
 	if (x->dtype != WIRE_F32 || x->rank < 1 || x->rank > 2)
 		return tensor_refuse(op, err, "input of dtype %u, rank %u", x->dtype, x->rank);
-	for (uint32_t k = 1; !rc && k <= 2; k++)
-		rc = check_table(op, k, WIRE_I32, 2, err);
-	if (!rc)
-		rc = check_table(op, 3, WIRE_I32, 1, err);
-	if (!rc)
-		rc = check_table(op, 4, WIRE_F32, 1, err);
-	if (!rc)
-		rc = check_leaves(op, err);
-	if (rc)
-		return rc;
 	if (op->i[0] < 0 || op->i[0] >= TREE_AGGREGATE_END || op->i[1] < 0 ||
 		op->i[1] >= TREE_LEAF_END)
 		return tensor_refuse(op, err, "aggregate %ld, leaves %ld", op->i[0], op->i[1]);
+	rc = check_shapes(op, err);
+	if (rc)
+		return rc;
 	if (op->i[2] < 1 || op->i[2] > 31 || op->in[3].dims[0] >> op->i[2])
 		return tensor_refuse(
 			op, err, "%u columns do not fit %ld bits", op->in[3].dims[0], op->i[2]);
 	op->out[0] =
 		(struct tensor){WIRE_F32, 2, {x->rank == 2 ? x->dims[0] : 1, op->in[4].dims[0]}};
-	op->scratch_bytes = TREE_BLOCK * prepared_bytes(op);
+	op->scratch_bytes = columns_offset(op) + TREE_BLOCK * prepared_bytes(op);
 	return 0;
 }
 
@@ -81,11 +91,13 @@ static struct trees trees_of(const struct tensor_op *op, const void *const *in)
 		.columns = in[3],
 		.base = in[4],
 		.leaves = in[5],
+		.conditions = op->n_in > 6 ? in[6] : NULL,
 		.n_nodes = op->in[1].dims[0],
 		.n_trees = op->in[2].dims[0],
 		.n_columns = op->in[3].dims[0],
 		.n_targets = op->in[4].dims[0],
-		.n_leaves = op->in[5].dtype ? op->in[5].dims[0] : 0,
+		.n_leaves = op->in[5].dims[0],
+		.n_conditions = op->n_in > 6 ? op->in[6].dims[0] : 0,
 		.n_features = features_of(op),
 		.aggregate = (uint32_t)op->i[0],
 		.leaf = (uint32_t)op->i[1],
@@ -101,7 +113,7 @@ static bool node_good(const struct trees *t, uint32_t i)
 
 	if (distance)
 		return column <= t->n_columns && (uint64_t)i + distance + 1 < t->n_nodes;
-	return column == t->n_columns && (t->leaf == TREE_LEAF_VALUE || n->key < t->n_leaves);
+	return column == t->n_columns && n->key < t->n_leaves;
 }
 
 static int check_entries(const struct tensor_op *op, const struct trees *t, struct error *err)
@@ -114,6 +126,25 @@ static int check_entries(const struct tensor_op *op, const struct trees *t, stru
 				entries[i].target & ~TREE_LAST, t->n_targets);
 	if (!(entries[t->n_leaves - 1].target & TREE_LAST))
 		return tensor_refuse(op, err, "the last entry is not marked as last");
+	return 0;
+}
+
+/* Everything trees_masked() trusts. */
+static int check_conditions(const struct tensor_op *op, const struct trees *t, struct error *err)
+{
+	for (uint32_t i = 0; i < t->n_trees; i++) {
+		const struct tree *tree = &t->trees[i];
+
+		if (!tree->n_leaves || (uint64_t)tree->leaf + tree->n_leaves > t->n_leaves ||
+			(uint64_t)tree->condition + tree->n_low + tree->n_high > t->n_conditions)
+			return tensor_refuse(op, err,
+				"tree %u has %u of %u leaves, conditions %u of %u", i,
+				tree->n_leaves, t->n_leaves, tree->condition, t->n_conditions);
+	}
+	for (uint32_t i = 0; i < t->n_conditions; i++)
+		if (t->conditions[i].column >= t->n_columns)
+			return tensor_refuse(op, err, "condition %u looks at column %u of %u", i,
+				t->conditions[i].column, t->n_columns);
 	return 0;
 }
 
@@ -136,6 +167,8 @@ int trees_check(const struct tensor_op *op, const void *const *in, struct error 
 		if (t.columns[i] >> 1 >= t.n_features)
 			return tensor_refuse(op, err, "column %u is feature %u of %u", i,
 				t.columns[i] >> 1, t.n_features);
+	if (t.conditions)
+		return check_conditions(op, &t, err);
 	return t.leaf == TREE_LEAF_LIST ? check_entries(op, &t, err) : 0;
 }
 
@@ -150,14 +183,6 @@ static void prepare(const struct trees *t, const float *x, uint32_t *keys)
 		keys[c] = tree_key(bits, t->columns[c] & 1);
 	}
 	keys[t->n_columns] = 0;
-}
-
-static float weight_of(uint32_t key)
-{
-	float w;
-
-	memcpy(&w, &key, sizeof(w));
-	return w;
 }
 
 /* One weight joins what a target has; NaN, which is absent, never does. */
@@ -181,7 +206,7 @@ static void join(const struct trees *t, uint32_t target, uint32_t key, float *y)
 
 	switch (t->leaf) {
 	case TREE_LEAF_VALUE:
-		y[target] = joined(t->aggregate, y[target], weight_of(key));
+		y[target] = joined(t->aggregate, y[target], row[key]);
 		break;
 	case TREE_LEAF_ROW:
 		row += (size_t)key * t->n_targets;
@@ -267,37 +292,55 @@ static void run_chains(const struct trees *t, const uint32_t *x, float *y)
 	}
 }
 
-/* Up to TREE_BLOCK rows. */
-static void run_block(
-	const struct trees *t, const struct tensor_args *a, const float *x, float *y, size_t rows)
+/* Prepared rows by columns, for signed comparisons. */
+static void turn(const struct trees *t, const uint32_t *keys, int32_t *columns, size_t rows)
+{
+	for (size_t c = 0; c < t->n_columns; c++)
+		for (size_t r = 0; r < rows; r++)
+			columns[c * TREE_BLOCK + r] =
+				(int32_t)(keys[r * (t->n_columns + 1) + c] ^ 0x80000000u);
+}
+
+/* Rows that are prepared and started: walks, or masks where they are faster. */
+static void run_prepared(const struct trees *t, const struct kernels *kernels, const uint32_t *keys,
+	int32_t *columns, float *y, size_t rows)
 {
 	const size_t width = t->n_columns + 1;
-	uint32_t *keys = a->scratch;
+	const bool scalar = kernels == &kernels_scalar;
 	size_t r = 0;
 
-	for (size_t i = 0; i < rows; i++) {
-		prepare(t, x + i * t->n_features, keys + i * width);
-		start(t, y + i * t->n_targets);
+	if (t->conditions && rows >= MASKED_ROWS_MIN && !scalar &&
+		kernels_native() != &kernels_scalar) {
+		turn(t, keys, columns, rows);
+		trees_masked(t, columns, y, rows);
+		return;
 	}
-	for (; a->kernels != &kernels_scalar && r + TREE_CHAINS <= rows; r += TREE_CHAINS)
+	for (; !scalar && r + TREE_CHAINS <= rows; r += TREE_CHAINS)
 		run_chains(t, keys + r * width, y + r * t->n_targets);
 	for (; r < rows; r++)
-		(a->kernels == &kernels_scalar ? run_scalar : run_trees)(
-			t, keys + r * width, y + r * t->n_targets);
-	for (size_t i = 0; i < rows; i++)
-		finish(t, y + i * t->n_targets);
+		(scalar ? run_scalar : run_trees)(t, keys + r * width, y + r * t->n_targets);
 }
 
 void trees_run_rows(const struct tensor_op *op, const struct tensor_args *a, size_t rows)
 {
 	const struct trees t = trees_of(op, a->in);
-	const float *x = a->in[0];
-	float *y = a->out[0];
+	uint32_t *keys = a->scratch;
+	int32_t *columns = (int32_t *)((uint8_t *)a->scratch + columns_offset(op));
 
 	rows *= op->out[0].dims[0]; /* rows of one tensor and of several follow each other */
-	for (size_t r = 0; r < rows; r += TREE_BLOCK)
-		run_block(&t, a, x + r * t.n_features, y + r * t.n_targets,
-			rows - r < TREE_BLOCK ? rows - r : TREE_BLOCK);
+	for (size_t r = 0; r < rows; r += TREE_BLOCK) {
+		const float *x = (const float *)a->in[0] + r * t.n_features;
+		float *y = (float *)a->out[0] + r * t.n_targets;
+		size_t n = rows - r < TREE_BLOCK ? rows - r : TREE_BLOCK;
+
+		for (size_t i = 0; i < n; i++) {
+			prepare(&t, x + i * t.n_features, keys + i * (t.n_columns + 1));
+			start(&t, y + i * t.n_targets);
+		}
+		run_prepared(&t, a->kernels, keys, columns, y, n);
+		for (size_t i = 0; i < n; i++)
+			finish(&t, y + i * t.n_targets);
+	}
 }
 
 void trees_run(const struct tensor_op *op, const struct tensor_args *a)

@@ -3,10 +3,12 @@
  *
  * Operands: X float32 [rows][features] or [features]; then constants, INT32 unless said otherwise:
  *   1 nodes   [n][2]  struct tree_node, of all trees
- *   2 trees   [n][2]  struct tree
+ *   2 trees   [n][8]  struct tree
  *   3 columns [n]     feature << 1 | 1 if NaN counts as the lowest value (else as the highest)
  *   4 base    float32 [targets]  added to what the trees say
- *   5 leaves  absent, float32 [n][targets], or [n][2] struct tree_entry
+ *   5 leaves  float32 [n][1], float32 [n][targets], or [n][2] struct tree_entry
+ *   6 conditions  absent, or [n][3] struct tree_condition: all trees have at most 64 leaves, and
+ *             the leaves of a tree follow each other in `leaves` from left to right
  * Attributes: i[0] enum tree_aggregate, i[1] enum tree_leaf, i[2] bits of a node's column.
  * Output: float32 [rows][targets].
  *
@@ -29,11 +31,11 @@ enum { TREE_CHAINS = 8, TREE_BLOCK = 16 }; /* walks in step; rows prepared at a 
 
 enum tree_aggregate { TREE_SUM, TREE_AVERAGE, TREE_MIN, TREE_MAX, TREE_AGGREGATE_END };
 
-/* What a leaf's key is. A weight of NaN counts as absent. */
+/* A leaf's key is the first element of `leaves` it has. A weight of NaN counts as absent. */
 enum tree_leaf {
-	TREE_LEAF_VALUE, /* the bits of the weight for its tree's target */
-	TREE_LEAF_ROW,   /* a row of `leaves`: a weight for every target */
-	TREE_LEAF_LIST,  /* the first of its entries in `leaves` */
+	TREE_LEAF_VALUE, /* a weight for its tree's target */
+	TREE_LEAF_ROW,   /* a weight for every target */
+	TREE_LEAF_LIST,  /* entries up to the one marked TREE_LAST */
 	TREE_LEAF_END,
 };
 
@@ -45,6 +47,17 @@ struct tree_node {
 struct tree {
 	uint32_t root;
 	uint32_t target; /* VALUE */
+	/* With conditions: */
+	uint32_t leaf, n_leaves;           /* in `leaves` */
+	uint32_t condition, n_low, n_high; /* first the conditions on leaves 0 to 31 */
+	uint32_t reserved;
+};
+
+/* A node as trees_masked() sees it: column > key puts leaves of its first child out. */
+struct tree_condition {
+	uint32_t column;
+	int32_t key;  /* the node's, less 2^31: signed */
+	uint32_t out; /* bit i: leaf i, or 32 + i */
 };
 
 struct tree_entry {
@@ -61,7 +74,8 @@ struct trees {
 	const uint32_t *columns;
 	const float *base;
 	const void *leaves;
-	uint32_t n_nodes, n_trees, n_columns, n_leaves, n_targets, n_features;
+	const struct tree_condition *conditions; /* or NULL */
+	uint32_t n_nodes, n_trees, n_columns, n_leaves, n_conditions, n_targets, n_features;
 	uint32_t column_bits, aggregate, leaf;
 };
 
@@ -85,3 +99,7 @@ void trees_run_rows(const struct tensor_op *op, const struct tensor_args *a, siz
  * keys of the leaves. */
 void trees_walk(
 	const struct trees *t, const uint32_t *const *x, const uint32_t *roots, uint32_t *leaf);
+
+/* Up to TREE_BLOCK rows with conditions: x[column][row of TREE_BLOCK] are keys less 2^31; every
+ * tree's weights are added to y[row][target]. Aligned to a cache line. */
+void trees_masked(const struct trees *t, const int32_t *x, float *y, size_t rows);

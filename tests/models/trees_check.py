@@ -154,15 +154,14 @@ def answers(folder, path, rows, outputs):
     np.save(os.path.join(folder, "x.npy"), rows)
     files = [os.path.join(folder, f"y{k}.npy") for k in range(outputs)]
     first = None
-    for backend in ("scalar", "auto"):
-        for batch in ("1", "5", "70"):
-            done = tool("run", artifact, os.path.join(folder, "x.npy"), "--backend", backend, "--batch", batch,
-                        *(word for f in files for word in ("-o", f)))
-            assert done.returncode == 0, done.stderr
-            got = [np.load(f) for f in files]
-            first = first or got
-            for one, other in zip(first, got):
-                np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6, err_msg=f"{backend}, batch {batch}")
+    for backend, batch in (("scalar", "5"), ("auto", "5"), ("auto", "70")):
+        done = tool("run", artifact, os.path.join(folder, "x.npy"), "--backend", backend, "--batch", batch,
+                    *(word for f in files for word in ("-o", f)))
+        assert done.returncode == 0, done.stderr
+        got = [np.load(f) for f in files]
+        first = first or got
+        for one, other in zip(first, got):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6, err_msg=f"{backend}, batch {batch}")
     return got
 
 

@@ -42,8 +42,7 @@ static int parse(int argc, char **argv, struct arguments *a)
 	static const struct option options[] = {{"batch", required_argument, NULL, 'n'},
 		{"backend", required_argument, NULL, 'b'},
 		{"seconds", required_argument, NULL, 's'}, {"ops", no_argument, NULL, 'o'},
-		{"input", required_argument, NULL, 'i'},
-		{NULL, 0, NULL, 0}};
+		{"input", required_argument, NULL, 'i'}, {NULL, 0, NULL, 0}};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {

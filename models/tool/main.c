@@ -31,7 +31,8 @@ static const struct {
 	{"bench", cmd_bench,
 		"MODEL.mrm|MODEL.onnx [--batch N,N,...] [--backend B] [--seconds S] [--input "
 		"IN.npy]... [--ops]",
-		"time per batch on one core, of made-up rows or of one file an input; --ops: per operator"},
+		"time per batch on one core, of made-up rows or of one file an input; --ops: per "
+		"operator"},
 	{"sign", cmd_sign, "KEY.pem MODEL.mrm", "sign with an Ed25519 private key"},
 	{"verify", cmd_verify, "[--key PUBLIC.pem] MODEL.mrm", "structure, hashes and signature"},
 	{"operators", cmd_operators, "", "ONNX operators the compiler takes, as a table"},

@@ -46,6 +46,7 @@ rig_config() {
 rig_up() {
 	RIG_KIND=$1
 	MR_WORK=$RIG_ROOT/$1
+	rm -rf "$MR_WORK" # of an appliance measured before: its subscribers are not ours
 	mkdir -p "$MR_WORK/run" "$MR_WORK/state" "$MR_WORK/log"
 	export MILLRACE_RUN=$MR_WORK/run MILLRACE_STATE=$MR_WORK/state
 	rm -f /sys/fs/bpf/mr_* 2>/dev/null

@@ -67,7 +67,7 @@ struct sessions {
 	struct session_lane *lanes; /* in the table */
 	/* service thread only */
 	struct session_table *table;
-	struct session_slot *slots;
+	struct session_slot *slots; /* workers clear one flag of theirs: path.c */
 	const struct aead *aead;
 	struct ratchet *ratchet;
 	size_t table_bytes, cells_bytes;

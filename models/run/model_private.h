@@ -40,9 +40,12 @@ struct model {
 /* For people: "panels", "row-major", ...; "" for no layout. */
 const char *model_layout_name(uint32_t layout);
 
-/* For measuring: one part of the batch that was begun, over all its rows, wherever the run stands.
- * 0 is the gather, i + 1 operator i, n_ops + 1 the scatter. */
-void run_part(struct run *r, uint32_t part);
+/* For measuring: the next part of the batch that was begun, over all rows of a block: the gather,
+ * each operator, the scatter, and the same for the next block. False after the last. */
+bool run_part(struct run *r);
+
+/* Rows of a block: those a run has in its buffers at once. */
+uint32_t run_block(const struct run *r);
 
 /* Check everything up to the weights' contents (header, tables, bounds) and fill `m`. */
 int model_check(struct model *m, const void *image, size_t size, struct error *err);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * The executor: gather the rows, run the operators one after the other, scatter the answers. It
  * can stop between any two of these, and inside an operator after every slice of rows, and go on
- * later; it never allocates.
+ * later; it never allocates. A batch whose activations would leave L2 between two operators goes
+ * through all of them in blocks of rows.
  *
  *   memory given to run_init():
- *   +------------+------------------+-------------------+------------------------------+
- *   | struct run | rows[max_rows]   | outs[max_rows]    | buffers, then scratch         |
- *   +------------+------------------+-------------------+------------------------------+
+ *   +------------+------------------+-------------------+-----------------------------------+
+ *   | struct run | rows[max_rows]   | outs[max_rows]    | buffers of a block, then scratch  |
+ *   +------------+------------------+-------------------+-----------------------------------+
  */
 #include <string.h>
 
@@ -17,12 +18,17 @@
  */
 enum { SLICE_ROWS = 32 };
 
+/* Half of the 1 MiB of L2 that current cores have at least. A convolution of few rows still has
+ * many pixels. */
+enum { BLOCK_BYTES = 512 << 10, LEAST_ROWS = 4 };
+
 struct run {
 	const struct model *m;
-	uint32_t max_rows;
-	uint32_t n;    /* rows of the current batch */
-	uint32_t next; /* 0: gather; 1..n_ops: operator next - 1; n_ops + 1: scatter; then idle */
-	uint32_t row;  /* rows the current operator has done */
+	uint32_t block; /* rows at once */
+	uint32_t n;     /* rows of the current batch */
+	uint32_t first; /* of them, of the current block */
+	uint32_t next;  /* 0: gather; 1..n_ops: operator next - 1; n_ops + 1: scatter; then idle */
+	uint32_t row;   /* rows of the block the current operator has done */
 	const void **rows;
 	void **outs;
 	uint8_t *arena; /* 64-byte aligned */
@@ -33,10 +39,42 @@ static size_t align_up(size_t n)
 	return (n + MODEL_FILE_ALIGN - 1) & ~(size_t)(MODEL_FILE_ALIGN - 1);
 }
 
+/* Bytes every block reads again (weights), and bytes all operators write for a row. */
+static void traffic(const struct model *m, uint64_t *weights, uint64_t *row)
+{
+	for (uint32_t i = 0; i < m->program.n_ops; i++) {
+		const struct step *s = &m->steps[i];
+
+		if (s->op.kind != MODEL_OP_TENSOR) {
+			*weights += s->op.constant_bytes[1];
+			*row += m->buffers[s->op.dst].elements * sizeof(float);
+			continue;
+		}
+		for (uint32_t k = 0; k < s->tensor->op.n_in; k++)
+			if (s->tensor->constant[k])
+				*weights += tensor_elements(&s->tensor->op.in[k]) * sizeof(float);
+		*row += tensor_elements(&s->tensor->op.out[0]) * sizeof(float);
+	}
+}
+
+/* Rows that go through all operators together: all, or as many as L2 holds beside the weights if
+ * that moves fewer bytes (each block reads all weights again). */
+static uint32_t block_rows(const struct model *m, uint32_t max_rows)
+{
+	const uint64_t each = m->program.row_arena_bytes, fit = BLOCK_BYTES / (each ? each : 1);
+	const uint64_t rows = fit >= 8 ? fit & ~7ull : fit > LEAST_ROWS ? fit : LEAST_ROWS;
+	uint64_t weights = 0, row = 0;
+
+	if (rows >= max_rows)
+		return max_rows;
+	traffic(m, &weights, &row);
+	return weights <= 2 * rows * row ? (uint32_t)rows : max_rows;
+}
+
 size_t run_bytes(const struct model *m, uint32_t max_rows)
 {
 	return align_up(sizeof(struct run)) + 2 * align_up(max_rows * sizeof(void *)) +
-	       m->program.row_arena_bytes * max_rows + m->program.scratch_bytes;
+	       m->program.row_arena_bytes * block_rows(m, max_rows) + m->program.scratch_bytes;
 }
 
 struct run *run_init(void *memory, const struct model *m, uint32_t max_rows)
@@ -44,7 +82,8 @@ struct run *run_init(void *memory, const struct model *m, uint32_t max_rows)
 	struct run *r = memory;
 	uint8_t *at = (uint8_t *)memory + align_up(sizeof(*r));
 
-	*r = (struct run){.m = m, .max_rows = max_rows, .next = m->program.n_ops + 2};
+	*r = (struct run){
+		.m = m, .block = block_rows(m, max_rows), .next = m->program.n_ops + 2};
 	r->rows = (const void **)at;
 	at += align_up(max_rows * sizeof(void *));
 	r->outs = (void **)at;
@@ -57,18 +96,24 @@ void run_start(struct run *r, uint32_t n, const void *const rows[], void *const 
 	memcpy(r->rows, rows, n * sizeof(*rows));
 	memcpy(r->outs, outs, n * sizeof(*outs));
 	r->n = n;
-	r->next = 0;
-	r->row = 0;
+	r->first = r->next = r->row = 0;
 }
 
 static float *buffer(const struct run *r, uint32_t index)
 {
-	return (float *)(r->arena + r->m->buffers[index].row_offset * r->max_rows);
+	return (float *)(r->arena + r->m->buffers[index].row_offset * r->block);
+}
+
+/* Rows of the current block. */
+static uint32_t rows_here(const struct run *r)
+{
+	return r->n - r->first < r->block ? r->n - r->first : r->block;
 }
 
 static void gather(struct run *r)
 {
 	const struct model *m = r->m;
+	const uint32_t n = rows_here(r);
 	size_t offset = 0;
 
 	for (uint32_t i = 0; i < m->header.n_inputs; i++) {
@@ -76,8 +121,9 @@ static void gather(struct run *r)
 		size_t bytes = (size_t)io->elements * wire_dtype_bytes(io->dtype);
 		uint8_t *to = (uint8_t *)buffer(r, m->program.inputs[i]);
 
-		for (uint32_t row = 0; row < r->n; row++)
-			memcpy(to + row * bytes, (const uint8_t *)r->rows[row] + offset, bytes);
+		for (uint32_t row = 0; row < n; row++)
+			memcpy(to + row * bytes, (const uint8_t *)r->rows[r->first + row] + offset,
+				bytes);
 		offset += io->row_bytes;
 	}
 }
@@ -85,6 +131,7 @@ static void gather(struct run *r)
 static void scatter(struct run *r)
 {
 	const struct model *m = r->m;
+	const uint32_t n = rows_here(r);
 	size_t offset = 0;
 
 	for (uint32_t i = 0; i < m->header.n_outputs; i++) {
@@ -92,8 +139,8 @@ static void scatter(struct run *r)
 		size_t bytes = (size_t)io->elements * wire_dtype_bytes(io->dtype);
 		const uint8_t *from = (const uint8_t *)buffer(r, m->program.outputs[i]);
 
-		for (uint32_t row = 0; row < r->n; row++) {
-			uint8_t *to = (uint8_t *)r->outs[row] + offset;
+		for (uint32_t row = 0; row < n; row++) {
+			uint8_t *to = (uint8_t *)r->outs[r->first + row] + offset;
 
 			memcpy(to, from + row * bytes, bytes);
 			if (io->row_bytes > bytes)
@@ -122,7 +169,7 @@ static void run_dense(const struct run *r, const struct step *s, size_t from, si
 		.act = {op->activation, op->a, op->b},
 		.low = op->low,
 		.high = op->high,
-		.scratch = r->arena + r->m->program.row_arena_bytes * r->max_rows,
+		.scratch = r->arena + r->m->program.row_arena_bytes * r->block,
 	};
 
 	for (size_t left = n * op->m; left; left -= d.rows) {
@@ -160,7 +207,7 @@ static struct tensor_args tensor_operands(const struct run *r, const struct step
 {
 	const struct tensor_step *t = s->tensor;
 	struct tensor_args a = {.kernels = s->kernels,
-		.scratch = r->arena + r->m->program.row_arena_bytes * r->max_rows};
+		.scratch = r->arena + r->m->program.row_arena_bytes * r->block};
 
 	for (uint32_t k = 0; k < t->op.n_in; k++) {
 		a.in[k] = t->constant[k];
@@ -217,32 +264,37 @@ const void *run_buffer(const struct run *r, uint32_t index)
 	return buffer(r, index);
 }
 
+uint32_t run_block(const struct run *r)
+{
+	return r->block;
+}
+
 /* Gather, one slice of an operator, or scatter; moves the cursor on. */
 static void advance(struct run *r, uint32_t slice)
 {
 	const uint32_t n_ops = r->m->program.n_ops;
 
 	if (r->next > 0 && r->next <= n_ops) {
-		uint32_t left = r->n - r->row, n = left < slice ? left : slice;
+		uint32_t left = rows_here(r) - r->row, n = left < slice ? left : slice;
 
 		run_op(r, &r->m->steps[r->next - 1], r->row, n);
 		r->row += n;
-		if (r->row < r->n)
+		if (n < left)
 			return;
 	} else if (r->next == 0) {
 		gather(r);
 	} else {
 		scatter(r);
+		r->first += rows_here(r);
 	}
 	r->row = 0;
-	r->next++;
+	r->next = r->next > n_ops && r->first < r->n ? 0 : r->next + 1;
 }
 
-void run_part(struct run *r, uint32_t part)
+bool run_part(struct run *r)
 {
-	r->next = part;
-	r->row = 0;
 	advance(r, r->n);
+	return r->next <= r->m->program.n_ops + 1;
 }
 
 int run_step(struct run *r, uint64_t deadline_tsc)

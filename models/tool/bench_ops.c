@@ -143,10 +143,11 @@ static void time_parts(const struct bench_batch *b, uint64_t *tsc, uint64_t time
 
 	for (uint64_t i = 0; i < times; i++) {
 		uint64_t before = clock_tsc(), now;
+		bool more = true;
 
 		run_start(b->r, b->n, b->rows, b->outs);
-		for (uint32_t part = 0; part < parts; part++, before = now) {
-			run_part(b->r, part);
+		for (uint32_t part = 0; more; part = (part + 1) % parts, before = now) {
+			more = run_part(b->r);
 			now = clock_tsc();
 			tsc[part] += now - before;
 		}

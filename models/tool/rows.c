@@ -255,7 +255,7 @@ static void watch(struct compile_layer *l, const float *x, size_t n)
 	}
 }
 
-/* With a deadline in the past a run of at most 32 rows stops before every operator. */
+/* With a deadline in the past a run of one block of at most 32 rows stops before every operator. */
 static void watch_batch(
 	const struct model *m, struct run *r, uint32_t n, struct compile_layer *layers)
 {
@@ -277,17 +277,17 @@ int tool_calibrate(const struct model *m, const struct tool_rows *rows,
 	uint8_t *out = malloc((size_t)SLICE * h->row_out_bytes);
 	struct run *r = memory && out ? run_init(memory, m, SLICE) : NULL;
 
-	for (size_t at = 0; r && at < rows->n; at += SLICE) {
-		uint32_t n = rows->n - at < SLICE ? (uint32_t)(rows->n - at) : SLICE;
+	for (size_t at = 0, n; r && at < rows->n; at += n) {
 		const void *from[SLICE];
 		void *to[SLICE];
 
-		for (uint32_t i = 0; i < n; i++) {
+		n = rows->n - at < run_block(r) ? rows->n - at : run_block(r);
+		for (size_t i = 0; i < n; i++) {
 			from[i] = rows->bytes + (at + i) * h->row_in_bytes;
 			to[i] = out + i * h->row_out_bytes;
 		}
-		run_start(r, n, from, to);
-		watch_batch(m, r, n, layers);
+		run_start(r, (uint32_t)n, from, to);
+		watch_batch(m, r, (uint32_t)n, layers);
 	}
 	free(memory);
 	free(out);

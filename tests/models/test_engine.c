@@ -69,7 +69,7 @@ static struct artifact t_compile_as(
 {
 	struct compile_options o = {.name = name,
 		.version = 3,
-		.max_rows = 64,
+		.max_rows = 256,
 		.cost = 1,
 		.backend = backend,
 		.precision = precision};
@@ -205,6 +205,40 @@ static void a_row_s_answer_does_not_depend_on_its_batch_or_alignment(void **stat
 	free(a.bytes);
 	free(in);
 	free(together);
+}
+
+/* Whole, stepwise, and each block in a run of its own: the blocks end at the same rows. */
+static void a_batch_larger_than_l2_runs_in_blocks_with_the_same_answers(void **state)
+{
+	enum { ROWS = 250 };
+	struct artifact a = t_compile("digits-cnn", MODEL_BACKEND_AUTO);
+	struct model *m = t_open(&a, MODEL_BACKEND_NATIVE);
+	float *in = t_floats(ROWS * 64, true), *want = t_floats(ROWS * 10, false);
+	float *whole = t_floats(ROWS * 10, false), *steps = t_floats(ROWS * 10, false);
+	struct run *r = run_init(aligned_alloc(64, (run_bytes(m, ROWS) + 63) / 64 * 64), m, ROWS);
+	uint32_t block = run_block(r);
+
+	(void)state;
+	assert_in_range(block, 8, ROWS / 2);
+	assert_true(run_bytes(m, ROWS) < 3 * m->program.row_arena_bytes * ROWS / 4);
+	assert_true(ROWS % block);
+	t_run(m, ROWS, (uint8_t *)in, (uint8_t *)whole, false);
+	assert_true(t_run(m, ROWS, (uint8_t *)in, (uint8_t *)steps, true) >
+		    (ROWS + block - 1) / block * (m->program.n_ops + 2));
+	for (uint32_t at = 0, n; at < ROWS; at += n) {
+		n = ROWS - at < block ? ROWS - at : block;
+		t_run(m, n, (uint8_t *)(in + at * 64), (uint8_t *)(want + at * 10), false);
+	}
+	assert_memory_equal(whole, want, ROWS * 10 * sizeof(float));
+	for (uint32_t i = 0; i < ROWS * 10; i++) /* slices of 32 rows have other tiles */
+		assert_true(fabsf(steps[i] - want[i]) < 1e-5f);
+	model_close(m);
+	free(r);
+	free(a.bytes);
+	free(in);
+	free(want);
+	free(whole);
+	free(steps);
 }
 
 static void forcing_native_kernels_on_row_major_layers_is_refused(void **state)
@@ -554,6 +588,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(every_backend_gives_the_scalar_reference_s_answers),
 		cmocka_unit_test(a_run_taken_step_by_step_equals_one_taken_in_one_go),
 		cmocka_unit_test(a_row_s_answer_does_not_depend_on_its_batch_or_alignment),
+		cmocka_unit_test(a_batch_larger_than_l2_runs_in_blocks_with_the_same_answers),
 		cmocka_unit_test(forcing_native_kernels_on_row_major_layers_is_refused),
 		cmocka_unit_test(reduced_models_answer_like_the_reference_and_openblas_refuses_them),
 		cmocka_unit_test(opening_a_model_reads_no_weight),

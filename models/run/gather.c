@@ -54,27 +54,54 @@ int gather_infer(struct tensor_op *op, struct error *err)
 
 enum { GATHER_AHEAD = 8 }; /* indices between a prefetch and its use */
 
-/* All indices of one row, or of many rows into the same table: `n` of them lie in a line. */
-static void gather_line(const struct tensor_op *op, const struct tensor_args *a, size_t n)
+/* Up to TENSOR_BLOCK indices from `at` on, as elements of the axis. */
+static size_t clamp_block(const struct tensor_op *op, const void *indices, size_t at, size_t n,
+	uint32_t to[TENSOR_BLOCK])
+{
+	const uint32_t size = op->in[0].dims[op->i[0]];
+
+	n = n < TENSOR_BLOCK ? n : TENSOR_BLOCK;
+	for (size_t k = 0; k < n; k++)
+		to[k] = (uint32_t)clamp_index(&op->in[1], indices, at + k, size);
+	return n;
+}
+
+/* n places of `bytes` bytes, one after the other. */
+static void gather_block(
+	uint8_t *to, const uint8_t *table, const uint32_t *index, size_t n, size_t bytes)
+{
+	if (bytes == sizeof(uint32_t)) {
+		for (size_t k = 0; k < n; k++)
+			((uint32_t *)to)[k] = ((const uint32_t *)table)[index[k]];
+		return;
+	}
+	for (size_t k = 0; k < n; k++, to += bytes) {
+		if (k + GATHER_AHEAD < n)
+			__builtin_prefetch(table + index[k + GATHER_AHEAD] * bytes);
+		memcpy(to, table + index[k] * bytes, bytes);
+	}
+}
+
+/* `n` indices lie in a line and count for `rows` rows: those of one, or of many rows into the same
+ * table, or constant ones. */
+static void gather_line(
+	const struct tensor_op *op, const struct tensor_args *a, size_t n, size_t rows)
 {
 	const struct tensor *x = &op->in[0];
-	const uint32_t axis = (uint32_t)op->i[0], size = x->dims[axis];
+	const uint32_t axis = (uint32_t)op->i[0];
 	const size_t outer = tensor_span(x, 0, axis);
 	const size_t bytes = tensor_span(x, axis + 1, x->rank) * wire_dtype_bytes(x->dtype);
-	uint8_t *to = a->out[0];
+	uint32_t index[TENSOR_BLOCK];
 
-	for (size_t o = 0; o < outer; o++) {
-		const uint8_t *table = (const uint8_t *)a->in[0] + o * size * bytes;
-
-		for (size_t k = 0; k < n; k++, to += bytes) {
-			if (k + GATHER_AHEAD < n)
-				__builtin_prefetch(table +
-						   clamp_index(&op->in[1], a->in[1],
-							   k + GATHER_AHEAD, size) *
-							   bytes);
-			memcpy(to, table + clamp_index(&op->in[1], a->in[1], k, size) * bytes,
-				bytes);
-		}
+	for (size_t at = 0, block; at < n; at += block) {
+		block = clamp_block(op, a->in[1], at, n - at, index);
+		for (size_t row = 0; row < rows; row++)
+			for (size_t o = 0; o < outer; o++)
+				gather_block((uint8_t *)a->out[0] + row * a->out_stride[0] +
+						     (o * n + at) * bytes,
+					(const uint8_t *)a->in[0] + row * a->in_stride[0] +
+						o * x->dims[axis] * bytes,
+					index, block, bytes);
 	}
 }
 
@@ -82,15 +109,18 @@ void gather_rows(const struct tensor_op *op, const struct tensor_args *a, size_t
 {
 	const size_t n = tensor_elements(&op->in[1]);
 
-	if (!a->in_stride[0] && a->in_stride[1] &&
-		tensor_span(&op->in[0], 0, (uint32_t)op->i[0]) == 1) {
-		gather_line(op, a, rows * n);
+	if (!a->in_stride[1]) {
+		gather_line(op, a, n, rows);
+		return;
+	}
+	if (!a->in_stride[0] && tensor_span(&op->in[0], 0, (uint32_t)op->i[0]) == 1) {
+		gather_line(op, a, rows * n, 1);
 		return;
 	}
 	for (size_t row = 0; row < rows; row++) {
 		struct tensor_args one = tensor_row(op, a, row);
 
-		gather_line(op, &one, n);
+		gather_line(op, &one, n, 1);
 	}
 }
 

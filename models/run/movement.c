@@ -73,7 +73,7 @@ static bool turns(const struct walk *w, size_t size)
 	       w->stride[0][w->rank - 1] > 1;
 }
 
-static void strided_one(const struct tensor_op *op, const struct tensor_args *a, struct walk w)
+static void strided_walk(const struct tensor_op *op, const struct tensor_args *a, struct walk w)
 {
 	const size_t size = wire_dtype_bytes(op->in[0].dtype);
 	const bool matrices = turns(&w, size);
@@ -95,21 +95,38 @@ static void strided_one(const struct tensor_op *op, const struct tensor_args *a,
 	} while (walk_next(&w));
 }
 
+/* The walk of all rows, which are its outermost dimension; false when it has no room for one. */
+static bool strided_plan(
+	const struct tensor_op *op, const struct tensor_args *a, size_t rows, struct walk *w)
+{
+	*w = (struct walk){.rank = rows > 1, .n = 1, .dims = {(uint32_t)rows}, .at = {op->i[0]}};
+	w->stride[0][0] = (int64_t)(a->in_stride[0] / wire_dtype_bytes(op->in[0].dtype));
+	for (uint32_t d = 0; d < op->out[0].rank; d++) {
+		if (op->out[0].dims[d] == 1)
+			continue;
+		if (w->rank == TENSOR_MAX_RANK)
+			return false;
+		w->dims[w->rank] = op->out[0].dims[d];
+		w->stride[0][w->rank++] = op->i[10 + d];
+	}
+	w->rank += w->rank == 0; /* one element */
+	walk_merge(w);
+	return rows * tensor_elements(&op->out[0]) >> 31 == 0;
+}
+
 void strided_rows(const struct tensor_op *op, const struct tensor_args *a, size_t rows)
 {
-	struct walk w = {.rank = op->out[0].rank ? op->out[0].rank : 1, .n = 1};
+	struct walk w;
 
-	w.dims[0] = 1;
-	w.at[0] = op->i[0];
-	for (uint32_t d = 0; d < op->out[0].rank; d++) {
-		w.dims[d] = op->out[0].dims[d];
-		w.stride[0][d] = op->i[10 + d];
+	if (strided_plan(op, a, rows, &w)) {
+		strided_walk(op, a, w);
+		return;
 	}
-	walk_merge(&w);
+	strided_plan(op, a, 1, &w);
 	for (size_t row = 0; row < rows; row++) {
 		struct tensor_args one = tensor_row(op, a, row);
 
-		strided_one(op, &one, w);
+		strided_walk(op, &one, w);
 	}
 }
 

@@ -456,21 +456,40 @@ INLINE void transpose_block(float *to, size_t to_stride, const float *from, size
 	}
 }
 
+/* What is less than 8 high or wide: the shorter loop inside, or a channels-first image of three
+ * channels costs a division an element. */
+static void transpose_edge(float *to, size_t to_stride, const float *from, size_t from_stride,
+	size_t rows, size_t columns)
+{
+	if (rows == 3) {
+		for (size_t c = 0; c < columns; c++) {
+			float *y = to + c * to_stride;
+
+			y[0] = from[c];
+			y[1] = from[from_stride + c];
+			y[2] = from[2 * from_stride + c];
+		}
+		return;
+	}
+	for (size_t c = 0; c < columns; c++)
+		for (size_t r = 0; r < rows; r++)
+			to[c * to_stride + r] = from[r * from_stride + c];
+}
+
 static void transpose(float *to, size_t to_stride, const float *from, size_t from_stride,
 	size_t rows, size_t columns)
 {
-	for (size_t r = 0; r < rows; r += 8)
-		for (size_t c = 0; c < columns; c += 8) {
-			size_t m = rows - r < 8 ? rows - r : 8, n = columns - c < 8 ? columns - c : 8;
-			const float *x = from + r * from_stride + c;
-			float *y = to + c * to_stride + r;
+	size_t r = 0, wide = columns / 8 * 8;
 
-			if (m == 8 && n == 8)
-				transpose_block(y, to_stride, x, from_stride);
-			else
-				for (size_t i = 0; i < m * n; i++)
-					y[i % n * to_stride + i / n] = x[i / n * from_stride + i % n];
-		}
+	for (; r + 8 <= rows; r += 8) {
+		for (size_t c = 0; c < wide; c += 8)
+			transpose_block(to + c * to_stride + r, to_stride,
+				from + r * from_stride + c, from_stride);
+		transpose_edge(to + wide * to_stride + r, to_stride,
+			from + r * from_stride + wide, from_stride, 8, columns - wide);
+	}
+	transpose_edge(
+		to + r, to_stride, from + r * from_stride, from_stride, rows - r, columns);
 }
 
 const struct vectors VECTORS = {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * Keyed hash of a plaintext: see text_hash.h.
+ * Keyed hashes of plaintexts: see text_hash.h.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -52,4 +52,12 @@ uint64_t text_hash(const struct text_hash *h, const struct wire_request *q, cons
 	if (n)
 		IMB_GHASH(h->mgr, h->key, rows, n, tag, sizeof(tag));
 	return tag[0];
+}
+
+struct text_tag text_tag(const struct text_hash *h, const uint8_t *row, uint32_t n)
+{
+	struct text_tag tag = {{0}};
+
+	IMB_GHASH(h->mgr, h->key, row, n, tag.word, sizeof(tag.word));
+	return tag;
 }

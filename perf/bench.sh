@@ -278,6 +278,7 @@ measure_micro bench_limiter limiter.ns limiter.random16k limiter.contended2 limi
 measure_micro bench_shield limiter.xdp xdp admission
 measure_micro bench_aead aead
 measure_micro bench_store store
+measure_micro bench_cache cache
 measure_micro bench_gemm gemm
 measure_micro bench_load load.ratio
 want model && say "models" && { BUILD=$BUILD perf/models.sh measure >>"$ROWS" || problem "models.sh failed"; }

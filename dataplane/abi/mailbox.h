@@ -12,12 +12,14 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include "abi/types.h"
 
 #define MAILBOX_MAGIC 0x31584f42524c494dull /* "MILRBOX1" */
 
 enum {
-	MAILBOX_VERSION = 2,
+	MAILBOX_VERSION = 3,
 	MAILBOX_SLOTS = 1024,
 	MAILBOX_REFUSALS = 16,
 	MAILBOX_REFUSAL_BYTES = 128,
@@ -34,6 +36,9 @@ enum mailbox_command {
 	CMD_LICENCE,           /* a = CLOCK_MONOTONIC ns until which requests are answered; 0 = not. A
 				* dataplane serves nobody before the first, sent behind all offers */
 	CMD_STOP,              /* drain, answer what was received, exit 0 */
+	CMD_MODEL_CACHE,       /* a = model index, b = mailbox_cache_pack(): its response cache, from now on
+				* and for versions to come. What is said again changes nothing; else an
+				* empty one takes the old one's place */
 };
 
 /* dataplane -> control */
@@ -43,6 +48,31 @@ enum mailbox_event {
 	EVENT_LIMIT_CORRUPT, /* a = subscriber */
 	EVENT_MODEL_RELEASED, /* a = model index, b = artifact number: no worker uses it any more */
 };
+
+enum {
+	MAILBOX_CACHE_MAX_KB = 1 << 18, /* of all workers: the service thread touches it while control waits */
+	MAILBOX_CACHE_MAX_TTL_MS = 7 * 24 * 3600 * 1000,
+};
+
+/* A model's response cache (dataplane/cache.h). */
+struct mailbox_cache {
+	uint32_t memory_kb; /* of each worker, for each version that is loaded; 0 = no cache */
+	uint32_t ttl_ms;    /* answers older than that are computed again; 0 = none is too old */
+	bool shared;        /* false: nobody is answered with what another subscriber asked */
+};
+
+STATIC_ASSERT(MAILBOX_CACHE_MAX_TTL_MS < 1ll << 31, "a TTL has 31 bits");
+
+static inline uint64_t mailbox_cache_pack(const struct mailbox_cache *c)
+{
+	return (uint64_t)c->memory_kb << 32 | (uint64_t)c->shared << 31 | c->ttl_ms;
+}
+
+static inline struct mailbox_cache mailbox_cache_unpack(uint64_t b)
+{
+	return (struct mailbox_cache){.memory_kb = (uint32_t)(b >> 32), .ttl_ms = (uint32_t)b & 0x7fffffff,
+		.shared = b >> 31 & 1};
+}
 
 struct mailbox_message {
 	uint64_t seq;

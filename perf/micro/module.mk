@@ -11,3 +11,7 @@ MICRO += bench_shield
 bench_shield_SRCS = perf/micro/bench_shield.c dataplane/admission.c tests/ebpf/sandbox.c $(FIXTURE_SRCS) \
 	$(EBPF_SRCS) $(BASE_SRCS)
 bench_shield_LIBS = $(EBPF_LIBS) $(BASE_LIBS)
+
+MICRO += bench_cache
+bench_cache_SRCS = perf/micro/bench_cache.c dataplane/cache.c dataplane/text_hash.c $(RUN_SRCS) $(BASE_SRCS)
+bench_cache_LIBS = $(RUN_LIBS) $(BASE_LIBS)

@@ -26,3 +26,6 @@ test_aead_LIBS = -lcmocka -lIPSec_MB -lcrypto
 TESTS += test_doze
 test_doze_SRCS = tests/unit/test_doze.c dataplane/doze.c dataplane/base/fd.c dataplane/base/error.c
 test_doze_LIBS = -lcmocka
+TESTS += test_cache
+test_cache_SRCS = tests/unit/test_cache.c dataplane/cache.c dataplane/text_hash.c dataplane/base/pool.c
+test_cache_LIBS = -lcmocka -lIPSec_MB

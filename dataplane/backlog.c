@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/histogram.h"
+#include "recall.h"
 #include "stages.h"
 
 /* ---- life ---- */
@@ -320,7 +321,8 @@ static bool fits(const struct worker *w, const struct job *j, const struct waiti
 	       cost_run_ns(t, j->n_rows + x->request.n_rows) <= BACKLOG_JOB_SLICES * w->backlog.slice_ns;
 }
 
-/* Make a job of the next requests of one model, in their fair order. */
+/* Make a job of the next requests of one model, in their fair order. One whose answer has come into the
+ * response cache meanwhile needs none. */
 static void fill(struct worker *w, struct job *j, void (*second_half)(struct worker *w))
 {
 	struct backlog *b = &w->backlog;
@@ -331,7 +333,7 @@ static void fill(struct worker *w, struct job *j, void (*second_half)(struct wor
 	while ((item = fair_peek(&b->slow)) != FAIR_NONE && w->burst.n < w->burst_max) {
 		const struct waiting *x = &b->all[item];
 
-		if (is_over(x, w->burst.now_ns)) {
+		if (is_over(x, w->burst.now_ns) || recall_has(w, &x->request)) {
 			fair_take(&b->slow);
 			burst_expire(w, move_in(w, item));
 			continue;
@@ -386,6 +388,7 @@ static void answer_job(struct worker *w, struct job *j, void (*second_half)(stru
 			continue;
 		if (!r->out)
 			memcpy(b->reply[i] + WIRE_REPLY_BYTES, j->reply[k], b->reply_bytes[i]);
+		recall_keep_request(w, r, worker_reply_rows(w, i));
 		r->status = WIRE_RESULT;
 		r->detail = (uint16_t)j->model->version;
 		b->state[i] = PKT_REPLY;

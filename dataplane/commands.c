@@ -59,6 +59,13 @@ static int model_stage(struct service *s, uint64_t index, uint64_t number, struc
 	return model_table_stage(&s->models, index, number, err);
 }
 
+static int model_cache(struct service *s, uint64_t index, uint64_t packed, struct error *err)
+{
+	struct mailbox_cache c = mailbox_cache_unpack(packed);
+
+	return model_table_cache(&s->models, index, &c, err);
+}
+
 static int licence(struct service *s, uint64_t until_ns)
 {
 	if (!s->told)
@@ -91,6 +98,8 @@ static int execute(struct service *s, const struct mailbox_message *m, struct er
 		return model_table_rollback(&s->models, m->a, err);
 	case CMD_MODEL_UNLOAD:
 		return model_table_unload(&s->models, m->a, err);
+	case CMD_MODEL_CACHE:
+		return model_cache(s, m->a, m->b, err);
 	case CMD_LICENCE:
 		return licence(s, m->a);
 	case CMD_STOP:

@@ -5,14 +5,15 @@
  * the packet.
  */
 #include "base/clock.h"
+#include "recall.h"
 #include "stages.h"
 
 enum { LEARN_EVERY = 16 }; /* runs; a look at the clock and a division are not for each of them */
 
 /* To the end, but with a sign of life after every slice. */
-static void run_piece(struct worker *w, const struct live_model *m)
+static void run_rows(struct worker *w, const struct live_model *m)
 {
-	struct piece *piece = &w->piece;
+	const struct piece *piece = &w->piece;
 	struct run *run = m->runs[w->index];
 	uint32_t bucket = 31 - (uint32_t)__builtin_clz(piece->n);
 	uint64_t begin = clock_tsc();
@@ -26,22 +27,37 @@ static void run_piece(struct worker *w, const struct live_model *m)
 			w->learn_shift);
 	worker_count(w, STATS_BATCHES, 1);
 	w->stats->batch_rows[bucket < 15 ? bucket : 15]++;
-	piece->n = 0;
 }
 
-static void add_rows(struct worker *w, uint32_t i)
+/* The rows collected, those apart that `cache` (NULL = none) has the answers to. */
+static void run_piece(struct worker *w, const struct live_model *m, struct cache *cache)
+{
+	if (mr_unlikely(cache != NULL))
+		recall_rows(w, cache, m);
+	if (mr_likely(w->piece.n)) {
+		run_rows(w, m);
+		if (mr_unlikely(cache != NULL))
+			recall_keep(w, cache);
+	}
+	w->piece.n = 0;
+}
+
+static void add_rows(struct worker *w, uint32_t i, struct cache *cache)
 {
 	struct piece *piece = &w->piece;
 	struct burst *b = &w->burst;
 	const struct request *r = &b->requests[i];
 	const struct live_model *m = r->model;
+	cache_owner owner = mr_unlikely(cache != NULL) ? recall_owner(w, cache, r) : 0;
 	uint8_t *out = worker_reply_rows(w, i);
 
 	for (uint32_t row = 0; row < r->n_rows; row++) {
 		piece->rows[piece->n] = r->rows + row * m->row_in_bytes;
 		piece->outs[piece->n] = out + row * m->row_out_bytes;
+		if (mr_unlikely(cache != NULL))
+			piece->owners[piece->n] = owner;
 		if (++piece->n == m->run_rows)
-			run_piece(w, m);
+			run_piece(w, m, cache);
 	}
 }
 
@@ -67,6 +83,7 @@ static void run_group(struct worker *w, const struct group *g)
 {
 	struct burst *b = &w->burst;
 	const struct live_model *m = g->model;
+	struct cache *cache = recall_cache(w, m);
 	struct stats_model *stats = &w->stats->models[m->index];
 	uint64_t begin = clock_tsc(), rows = 0, requests = 0;
 
@@ -77,7 +94,7 @@ static void run_group(struct worker *w, const struct group *g)
 
 		if (b->state[i - 1] != PKT_RUN)
 			continue;
-		add_rows(w, i - 1);
+		add_rows(w, i - 1, cache);
 		r->status = WIRE_RESULT;
 		r->detail = (uint16_t)m->version;
 		b->state[i - 1] = PKT_REPLY;
@@ -85,7 +102,7 @@ static void run_group(struct worker *w, const struct group *g)
 		requests++;
 	}
 	if (w->piece.n)
-		run_piece(w, m);
+		run_piece(w, m, cache);
 	worker_count(w, STATS_ROWS, rows);
 	stats->requests += requests;
 	stats->rows += rows;

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "path.h"
+#include "recall.h"
 #include "stages.h"
 
 enum {
@@ -212,10 +213,10 @@ static bool keeps(const struct worker *w, const struct request *r, uint32_t repl
 	       cost_share_ns(cost, r->n_rows) >= w->keeping.over_ns;
 }
 
-/* Is there more to decide than the plan? */
+/* Is there more to decide than the plan? Not about what need not be computed. */
 static bool waits(const struct worker *w, const struct request *r)
 {
-	return backlog_concerns(&w->backlog, r, &r->model->uses[w->index]);
+	return mr_unlikely(backlog_concerns(&w->backlog, r, &r->model->uses[w->index])) && !recall_has(w, r);
 }
 
 /* Charged: into the batch, or among those who wait. */

@@ -235,12 +235,40 @@ void live_model_free(struct live_model *m)
 	if (m->job_memory)
 		munmap(m->job_memory, m->job_memory_bytes);
 	free(m->uses);
+	cache_set_free(m->caches);
 	if (m->model)
 		model_close(m->model);
 	if (m->map)
 		munmap(m->map, m->map_bytes);
 	fd_close(m->fd);
 	free(m);
+}
+
+int live_model_caches_new(struct cache_set **out, const struct live_model *m, const struct mailbox_cache *config,
+	uint32_t n_workers, struct error *err)
+{
+	int rc;
+
+	*out = NULL;
+	if (!config->memory_kb)
+		return 0;
+	rc = cache_set_new(out, n_workers, config, m->row_out_bytes);
+	if (rc == -EINVAL)
+		return error_set(err, rc, "model %s: a cache of %u KiB does not hold %d answers of %u bytes: "
+			"memory_kb %u is the least", m->name, config->memory_kb, CACHE_MIN_ENTRIES,
+			m->row_out_bytes, cache_least_kb(m->row_out_bytes));
+	return rc ? error_set(err, rc, "model %s: no memory for caches of %u KiB for %u workers", m->name,
+		config->memory_kb, n_workers) : 0;
+}
+
+struct cache_set *live_model_caches_set(struct live_model *m, struct cache_set *caches, uint32_t n_workers)
+{
+	struct cache_set *old = m->caches;
+
+	m->caches = caches;
+	for (uint32_t i = 0; i < n_workers; i++)
+		__atomic_store_n(&m->uses[i].cache, caches ? &caches->all[i] : NULL, __ATOMIC_RELEASE);
+	return old;
 }
 
 bool live_model_held(const struct live_model *m, uint32_t n_workers)

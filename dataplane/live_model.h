@@ -10,14 +10,16 @@
 #include "abi/link.h"
 #include "abi/model_file.h"
 #include "base/error.h"
+#include "cache.h"
 #include "cost.h"
 #include "models/run/model.h"
 
 enum { MODEL_RUN_ROWS = 256 }; /* rows of one run; larger groups are run in pieces */
 
-/* What one worker knows of a model, on a line of its own: written by that worker alone. */
+/* What one worker knows of a model, on a line of its own: written by that worker alone, but for the pointer. */
 struct model_use {
 	struct cost_table cost;
+	struct cache *cache; /* atomic; of `caches` below, or NULL; exchanged by the service thread */
 	uint32_t held; /* requests it keeps across polls; the artifact stays while there are any */
 } MR_ALIGNED(64);
 
@@ -42,6 +44,7 @@ struct live_model {
 	struct run *job_runs[DP_MAX_WORKERS];
 	/* service thread only */
 	struct model *model;
+	struct cache_set *caches; /* NULL = none */
 	struct link_artifact artifact; /* number, id; model_slot unused */
 	char name[WIRE_MODEL_NAME_BYTES];
 	int fd; /* read-only description of the artifact, to offer it again */
@@ -63,6 +66,14 @@ struct live_model_options {
 int live_model_new(struct live_model **out, int fd, const struct link_artifact *a,
 	const struct live_model_options *o, struct error *err);
 void live_model_free(struct live_model *m); /* NULL allowed */
+
+/* New, empty response caches for `m`, not published yet; *out NULL when config->memory_kb is 0. 0; -EINVAL or
+ * -ENOMEM with err. */
+int live_model_caches_new(struct cache_set **out, const struct live_model *m, const struct mailbox_cache *config,
+	uint32_t n_workers, struct error *err);
+/* Show them to the workers. Returns those that were there before: to be freed when every worker has begun
+ * another burst. */
+struct cache_set *live_model_caches_set(struct live_model *m, struct cache_set *caches, uint32_t n_workers);
 
 /* Does any worker hold a request for it? Once it is unpublished and every worker has begun another burst, a
  * no is final. */

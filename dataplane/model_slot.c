@@ -40,6 +40,11 @@ static bool in_a_slot(const struct model_table *t, const struct live_model *m)
 	return e->next == m || e->current == m || e->previous == m;
 }
 
+static bool is_used(const struct model_retired *r)
+{
+	return r->model || r->set || r->caches;
+}
+
 static struct model_retired *retired_room(struct model_table *t, uint32_t needed)
 {
 	struct model_retired *first = NULL;
@@ -47,7 +52,7 @@ static struct model_retired *retired_room(struct model_table *t, uint32_t needed
 
 	model_table_reap(t);
 	for (uint32_t i = 0; i < MODEL_RETIRED; i++) {
-		if (!t->retired[i].model && !t->retired[i].set) {
+		if (!is_used(&t->retired[i])) {
 			first = first ? first : &t->retired[i];
 			room++;
 		}
@@ -56,13 +61,17 @@ static struct model_retired *retired_room(struct model_table *t, uint32_t needed
 }
 
 /* Hand an object to the reaper. There is room: checked before the change began. */
-static void retire(struct model_table *t, struct live_model *m, struct model_set *s)
+static void retire(struct model_table *t, struct model_retired what)
 {
 	struct model_retired *r = retired_room(t, 1);
 
-	r->model = m;
-	r->set = s;
+	*r = what;
 	quiesce_mark(t->quiesce, &r->since);
+}
+
+static void retire_model(struct model_table *t, struct live_model *m)
+{
+	retire(t, (struct model_retired){.model = m, .index = m->index});
 }
 
 /* Put `after` in place of entry `index`: publish the set that follows from it, retire the old set
@@ -88,12 +97,17 @@ static int change(
 		failpoint("artifact.opened");
 		__atomic_store_n(&t->published, new, __ATOMIC_SEQ_CST);
 		failpoint("artifact.published");
-		retire(t, NULL, old);
+		retire(t, (struct model_retired){.set = old});
 	}
 	for (int i = 0; i < 3; i++)
 		if (were[i] && !in_a_slot(t, were[i]))
-			retire(t, were[i], NULL);
+			retire_model(t, were[i]);
 	return 0;
+}
+
+static const struct cache_set *caches_of(const struct model_retired *r)
+{
+	return r->model ? r->model->caches : r->caches;
 }
 
 void model_table_reap(struct model_table *t)
@@ -101,15 +115,17 @@ void model_table_reap(struct model_table *t)
 	for (uint32_t i = 0; i < MODEL_RETIRED; i++) {
 		struct model_retired *r = &t->retired[i];
 
-		if ((!r->model && !r->set) || !quiesce_passed(t->quiesce, &r->since) ||
+		if (!is_used(r) || !quiesce_passed(t->quiesce, &r->since) ||
 			(r->model && live_model_held(r->model, t->options.n_workers)))
 			continue;
 		if (r->model && t->released)
 			t->released(t->released_ctx, r->model->index, r->model->artifact.number);
+		cache_set_count(caches_of(r), &t->past[r->index]);
+		t->past[r->index].entries = 0;
 		live_model_free(r->model);
+		cache_set_free(r->caches);
 		free(r->set);
-		r->model = NULL;
-		r->set = NULL;
+		*r = (struct model_retired){0};
 	}
 }
 
@@ -180,13 +196,18 @@ static int check_id(const struct model_table *t, const struct live_model *m, str
 static int open_checked(struct model_table *t, int fd, const struct link_artifact *a,
 	struct live_model **m, struct error *err)
 {
+	struct cache_set *caches;
 	int rc = live_model_new(m, fd, a, &t->options, err);
 
 	if (rc)
 		return rc;
 	rc = check_id(t, *m, err);
+	if (!rc)
+		rc = live_model_caches_new(&caches, *m, &t->cache[a->model_index], t->options.n_workers, err);
 	if (rc)
 		live_model_free(*m);
+	else
+		live_model_caches_set(*m, caches, t->options.n_workers);
 	return rc;
 }
 
@@ -340,6 +361,82 @@ int model_table_unload(struct model_table *t, uint64_t index, struct error *err)
 	return rc ? rc : change(t, index, (struct model_entry){0}, err);
 }
 
+/* ---- response caches ---- */
+
+static int check_cache(const struct model_table *t, const struct mailbox_cache *c, struct error *err)
+{
+	uint32_t most_kb = MAILBOX_CACHE_MAX_KB / t->options.n_workers;
+
+	if (c->memory_kb > most_kb)
+		return error_set(err, -EINVAL, "memory_kb %u: with %u workers %u is the most", c->memory_kb,
+			t->options.n_workers, most_kb);
+	if (c->ttl_ms > MAILBOX_CACHE_MAX_TTL_MS)
+		return error_set(err, -EINVAL, "ttl_ms %u: %d is the most", c->ttl_ms, MAILBOX_CACHE_MAX_TTL_MS);
+	return 0;
+}
+
+int model_table_cache(struct model_table *t, uint64_t index, const struct mailbox_cache *config, struct error *err)
+{
+	struct live_model *models[3];
+	struct cache_set *caches[3] = {NULL}, *old;
+	int rc = check_index(index, err);
+
+	rc = rc ? rc : check_cache(t, config, err);
+	if (rc || mailbox_cache_pack(config) == mailbox_cache_pack(&t->cache[index]))
+		return rc;
+	if (!retired_room(t, 3))
+		return error_set(err, -EBUSY, "too many models wait for the workers to let go of them");
+	memcpy(models, (struct live_model *[]){t->entries[index].next, t->entries[index].current,
+		t->entries[index].previous}, sizeof(models));
+	for (int i = 0; !rc && i < 3; i++)
+		rc = models[i] ? live_model_caches_new(&caches[i], models[i], config, t->options.n_workers, err) : 0;
+	for (int i = 0; i < 3; i++) {
+		if (rc) {
+			cache_set_free(caches[i]);
+			continue;
+		}
+		old = models[i] ? live_model_caches_set(models[i], caches[i], t->options.n_workers) : NULL;
+		if (old)
+			retire(t, (struct model_retired){.caches = old, .index = (uint32_t)index});
+	}
+	if (!rc)
+		t->cache[index] = *config;
+	return rc;
+}
+
+static uint64_t memory_of(const struct cache_set *s)
+{
+	return s ? s->n * (uint64_t)s->all[0].bytes : 0;
+}
+
+static void caches_show(const struct model_table *t, uint32_t index, struct stats_cache *out)
+{
+	const struct live_model *models[] = {t->entries[index].next, t->entries[index].current,
+		t->entries[index].previous};
+	struct cache_counters sum = t->past[index], held = {0};
+	uint64_t bytes = 0;
+
+	for (int i = 0; i < 3; i++) {
+		cache_set_count(models[i] ? models[i]->caches : NULL, &sum);
+		bytes += memory_of(models[i] ? models[i]->caches : NULL);
+	}
+	for (uint32_t i = 0; i < MODEL_RETIRED; i++)
+		if (is_used(&t->retired[i]) && t->retired[i].index == index && !t->retired[i].set)
+			cache_set_count(caches_of(&t->retired[i]), &held);
+	__atomic_store_n(&out->bytes, bytes, __ATOMIC_RELAXED);
+	__atomic_store_n(&out->entries, sum.entries, __ATOMIC_RELAXED);
+	__atomic_store_n(&out->hits, sum.hits + held.hits, __ATOMIC_RELAXED);
+	__atomic_store_n(&out->misses, sum.misses + held.misses, __ATOMIC_RELAXED);
+	__atomic_store_n(&out->expired, sum.expired + held.expired, __ATOMIC_RELAXED);
+	__atomic_store_n(&out->evicted, sum.evicted + held.evicted, __ATOMIC_RELAXED);
+}
+
+void model_table_caches(const struct model_table *t, struct stats_cache out[DP_MAX_MODELS])
+{
+	for (uint32_t i = 0; i < DP_MAX_MODELS; i++)
+		caches_show(t, i, &out[i]);
+}
+
 /* ---- life ---- */
 
 int model_table_init(struct model_table *t, const struct quiesce *q, const struct live_model_options *o)
@@ -362,6 +459,7 @@ void model_table_uninit(struct model_table *t)
 	}
 	for (uint32_t i = 0; i < MODEL_RETIRED; i++) {
 		live_model_free(t->retired[i].model);
+		cache_set_free(t->retired[i].caches);
 		free(t->retired[i].set);
 	}
 	for (uint32_t i = 0; i < MODEL_PENDING; i++)

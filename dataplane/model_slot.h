@@ -16,6 +16,7 @@
 
 #include "abi/config.h"
 #include "abi/link.h"
+#include "abi/mailbox.h"
 #include "abi/stats.h"
 #include "base/error.h"
 #include "live_model.h"
@@ -47,9 +48,12 @@ struct model_entry {
 	struct live_model *next, *current, *previous;
 };
 
+/* What workers may still look at: one of the three. */
 struct model_retired {
-	struct live_model *model; /* NULL = only the set */
+	struct live_model *model;
 	struct model_set *set;
+	struct cache_set *caches;
+	uint32_t index; /* of the model, or the caches' model */
 	struct quiesce_snapshot since;
 };
 
@@ -65,6 +69,8 @@ struct model_table {
 	struct model_entry entries[DP_MAX_MODELS];
 	struct model_pending pending[MODEL_PENDING];
 	struct model_retired retired[MODEL_RETIRED];
+	struct mailbox_cache cache[DP_MAX_MODELS]; /* what control wants of each model's response caches */
+	struct cache_counters past[DP_MAX_MODELS]; /* of caches that are gone; entries 0 */
 	/* called once for each released artifact */
 	void (*released)(void *ctx, uint32_t index, uint64_t number);
 	void *released_ctx;
@@ -87,6 +93,14 @@ int model_table_stage(struct model_table *t, uint64_t index, uint64_t number, st
 int model_table_activate(struct model_table *t, uint64_t index, struct error *err);
 int model_table_rollback(struct model_table *t, uint64_t index, struct error *err);
 int model_table_unload(struct model_table *t, uint64_t index, struct error *err);
+
+/* The response caches of a model, of every version of it: from now on, and of versions to come. The same as
+ * before changes nothing; anything else begins with empty ones. -EINVAL, -ENOMEM: nothing has changed. */
+int model_table_cache(struct model_table *t, uint64_t index, const struct mailbox_cache *config,
+	struct error *err);
+
+/* Write down for control what the caches do, of all workers and versions together. */
+void model_table_caches(const struct model_table *t, struct stats_cache out[DP_MAX_MODELS]);
 
 /* Write down for control what runs cost, by slot; the mean of what the workers have seen. */
 void model_table_costs(const struct model_table *t, struct stats_cost out[DP_MAX_MODELS][STATS_COST_SLOTS]);

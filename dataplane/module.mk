@@ -4,7 +4,7 @@
 # Everything a worker needs, without DPDK: linked by the program, the pipeline tests and benches.
 WORKER_SRCS := $(addprefix dataplane/,parse.c neighbour.c replay.c sessions.c ratchet.c handover.c limits_view.c \
 	model_slot.c cost.c admission.c gateway.c wide.c segments.c text_hash.c reply_store.c cache.c path.c live_model.c \
-	fair.c job.c backlog.c engine.c doze.c worker.c rx.c classify.c auth.c limit.c batch.c infer.c reply.c \
+	fair.c job.c backlog.c engine.c doze.c recall.c worker.c rx.c classify.c auth.c limit.c batch.c infer.c reply.c \
 	tx.c)
 WORKER_LIBS = $(RUN_LIBS) $(BASE_LIBS) -lbpf
 
@@ -75,3 +75,7 @@ test_loss_LIBS = -lcmocka $(CLIENT_LIBS) $(WORKER_LIBS)
 FUZZERS += fuzz_segments
 fuzz_segments_SRCS = tests/fuzz/fuzz_segments.c tests/pipeline/rig_wide.c $(filter-out %/aead_vaes.c,$(RIG_SRCS))
 fuzz_segments_LIBS = -lcmocka $(WORKER_LIBS)
+
+TESTS += test_recall
+test_recall_SRCS = tests/pipeline/test_recall.c tests/pipeline/rig_wide.c $(RIG_SRCS)
+test_recall_LIBS = -lcmocka $(WORKER_LIBS)

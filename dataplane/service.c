@@ -300,6 +300,7 @@ static void turn(struct service *s)
 	ring_workers(s, now_ns >= s->costs_due_ns);
 	if (now_ns >= s->costs_due_ns) {
 		model_table_costs(&s->models, s->regions.stats->costs);
+		model_table_caches(&s->models, s->regions.stats->caches);
 		s->costs_due_ns = now_ns + COSTS_MS * NS_PER_MS;
 	}
 	h->licensed = now_ns < __atomic_load_n(&s->shared->licensed_until_ns, __ATOMIC_RELAXED);

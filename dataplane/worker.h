@@ -54,6 +54,9 @@ struct piece {
 	uint32_t n;
 	const void *rows[MODEL_RUN_ROWS];
 	void *outs[MODEL_RUN_ROWS];
+	/* of a model with a response cache */
+	cache_owner owners[MODEL_RUN_ROWS];
+	struct text_tag tags[MODEL_RUN_ROWS];
 };
 
 enum { WORKER_MAX_FRAMES = BURST_MAX * WIRE_MAX_SEGMENTS };
@@ -69,7 +72,7 @@ struct extra {
 /* What the reply store is asked to keep: replies that cost more to compute than to keep. */
 struct keeping {
 	struct reply_store store;
-	struct text_hash hash;
+	struct text_hash hash; /* also of the response caches' rows */
 	uint64_t over_ns; /* what a result must have cost to be kept */
 };
 
@@ -130,7 +133,8 @@ struct worker_memory {
 	uint32_t store_over_ns;  /* replies that took less are not kept, unless of several datagrams */
 };
 
-/* Take it. Without this call large requests are refused and no reply is kept. 0 or -errno; undo with
+/* Take it. Without this call large requests are refused, no reply is kept and no model may have a response
+ * cache. 0 or -errno; undo with
  * worker_uninit(). Before the first poll. */
 int worker_take_memory(struct worker *w, const struct worker_memory *m);
 void worker_uninit(struct worker *w);

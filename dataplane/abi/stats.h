@@ -14,7 +14,7 @@
 
 #define STATS_MAGIC 0x31415453524c494dull /* "MILRSTA1" */
 
-enum { STATS_VERSION = 2 };
+enum { STATS_VERSION = 3 };
 
 /* What became of every datagram that a worker received. The balance, always:
  *   RX + GATEWAY + TAKEN_OVER = COMPLETED (authentic requests) + HELD (segments that completed none)
@@ -121,6 +121,16 @@ struct stats_cost {
 
 enum { STATS_COST_SLOTS = 3 }; /* next, current, previous: link_model_slot - 1 */
 
+/* A model's response caches, of all workers and loaded versions together. Written by the service thread four
+ * times a second. */
+struct stats_cache {
+	uint64_t bytes;        /* taken; 0 = the model has none */
+	uint64_t entries;      /* rows kept */
+	uint64_t hits, misses; /* rows looked for since the start; a hit is in stats_model too */
+	uint64_t expired;      /* of the misses: kept, but older than the TTL */
+	uint64_t evicted;      /* rows that gave way to others */
+};
+
 struct stats_engine {
 	uint64_t heartbeat_ns;
 	uint64_t runs;
@@ -183,4 +193,5 @@ struct stats_region {
 	struct stats_worker workers[DP_MAX_WORKERS];
 	struct stats_engine engines[DP_MAX_ENGINES];
 	struct stats_cost costs[DP_MAX_MODELS][STATS_COST_SLOTS];
+	struct stats_cache caches[DP_MAX_MODELS];
 };

@@ -28,7 +28,7 @@ enum { SWEEP_MS = 500, RANDOM_TRIES = 32, REMOVES_A_SWEEP = 128 };
 enum holding { HOLDING_FREE, HOLDING_ISSUING, HOLDING_LIVE, HOLDING_CLOSING };
 
 struct session {
-	uint64_t session_id, expires_ns;
+	uint64_t session_id, expires_ns; /* the low bits of id and key id are the slot, the others random */
 	uint32_t key_id, subscriber;
 	struct ip_addr source;
 	uint8_t holding;   /* enum holding */
@@ -285,13 +285,13 @@ int sessions_issue(struct control *ctl, uint32_t subscriber, const struct ip_add
 
 	if (rc)
 		return rc;
-	e.session_id = random64();
-	if (!e.session_id || getrandom(secret, sizeof(secret), 0) != sizeof(secret))
-		return error_set(err, -EIO, "no random numbers");
 	if (choose_slot(s, &e.key_id))
 		return error_set(err, -ENOSPC, "all %u sessions are in use", s->capacity);
-	e.expires_ns = clock_now_ns() + ttl_ns;
 	index = e.key_id & (s->capacity - 1);
+	e.session_id = (random64() & ~(uint64_t)(s->capacity - 1)) | index;
+	if (!e.session_id || getrandom(secret, sizeof(secret), 0) != sizeof(secret))
+		return error_set(err, -EIO, "no random numbers");
+	e.expires_ns = clock_now_ns() + ttl_ns;
 	rc = place(ctl, &e, secret, provisional, err);
 	if (!rc) {
 		s->all[index] = e;
@@ -310,14 +310,13 @@ int sessions_issue(struct control *ctl, uint32_t subscriber, const struct ip_add
 static int find(struct control *ctl, uint32_t subscriber, uint64_t session_id, uint32_t *index)
 {
 	struct sessions *s = ctl->sessions;
+	uint32_t i = (uint32_t)session_id & (s->capacity - 1);
+	const struct session *e = &s->all[i];
 
-	for (uint32_t i = 0; session_id && i < s->capacity; i++)
-		if (s->all[i].holding == HOLDING_LIVE && s->all[i].session_id == session_id &&
-			s->all[i].subscriber == subscriber) {
-			*index = i;
-			return 0;
-		}
-	return -ENOENT;
+	if (!session_id || e->holding != HOLDING_LIVE || e->session_id != session_id || e->subscriber != subscriber)
+		return -ENOENT;
+	*index = i;
+	return 0;
 }
 
 int sessions_renew(struct control *ctl, uint32_t subscriber, uint64_t session_id,

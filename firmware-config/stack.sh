@@ -72,12 +72,11 @@ stack_is_ready() { [[ $(stack_state) == ready ]]; }
 stack_dataplane_pid() { millrace --json status | jq -r .dataplane.pid; }
 
 # Fails at once when control has ended instead of using up the time.
-stack_control_or_ready() {
-	stack_is_ready && return 0
-	kill -0 "$CONTROL_PID" 2>/dev/null || { echo "control ended before it was ready" >&2; exit 1; }
-	return 1
+stack_ready_or_ended() { stack_is_ready || ! kill -0 "$CONTROL_PID" 2>/dev/null; }
+stack_wait_ready() {
+	wait_for "${1:-20}" "the dataplane to be ready" stack_ready_or_ended || return 1
+	stack_is_ready || { echo "control ended before it was ready" >&2; return 1; }
 }
-stack_wait_ready() { wait_for "${1:-20}" "the dataplane to be ready" stack_control_or_ready; }
 
 # stack_subscriber NAME [options]: prints the API key.
 stack_subscriber() { millrace --json subscriber add "$@" | jq -er '.api_key // empty'; }

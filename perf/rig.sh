@@ -4,14 +4,16 @@
 
 RIG_SERVER_CORE=$(($(nproc) > 1 ? 1 : 0))
 RIG_CLIENT_CORE=0
+RIG_XDP_SESSIONS=131072 # compiled into the XDP map
 RIG_PEER_ADDRESS=10.79.0.1 # kernel peers: a veth pair of their own
 RIG_PEER_CLIENT=10.79.0.2
 RIG_PEER_SESSION=7:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f
 
 # rig_config KIND: memif or af_xdp.
 rig_config() {
-	local device=data0 pages=required
+	local device=data0 pages=required sessions=$RIG_SESSIONS
 	[[ $1 == af_xdp ]] || device=$MR_WORK/run/memif.sock
+	[[ $1 != af_xdp ]] || ((sessions <= RIG_XDP_SESSIONS)) || sessions=$RIG_XDP_SESSIONS
 	((${MR_HUGE_MISSING:-0} == 0)) || pages=preferred
 	cat >"$MR_WORK/millrace.yaml" <<-END
 	instance: bench-$1
@@ -28,14 +30,14 @@ rig_config() {
 	  service_core: $RIG_CLIENT_CORE
 	  memory_mb: $RIG_MEMORY_MB
 	  huge_pages: $pages
-	  sessions: $RIG_SESSIONS
+	  sessions: $sessions
 	  hang_ms: 2000
 	  poll: ${RIG_POLL:-busy}
 	limits:
 	  slots: 64
 	https:
 	  listen: "$MR_SERVER_MGMT:8443"
-	  sessions_per_subscriber: $RIG_SESSIONS
+	  sessions_per_subscriber: $sessions
 	  data_networks: ["${MR_SERVER_DATA%.*}.0/24"]
 	license:
 	  keys: ["$MR_WORK/vendor/license-public.pem"]

@@ -30,9 +30,10 @@ RIG_HUGE=
 ((${MR_HUGE_MISSING:-0} > 0)) || RIG_HUGE=1
 COUNT=${BENCH_COUNT:-2000000}
 WINDOWS="64 256 1024"
-ROWS=$RIG_ROOT/rows.jsonl
+mkdir -p "$BUILD/perf"
+ROWS=$BUILD/perf/rows.jsonl # not in the private world: what was measured outlives whatever ends this run
 : >"$ROWS"
-failed=0
+failed=0 ended=''
 
 want() { # any of the ids or prefixes given is a prefix of one of ours, or the other way round
 	local asked mine
@@ -216,6 +217,23 @@ with_peers() {
 		else . end | {peer: null, peer_value: null, ratio: null} + . + {machine: $machine, commit: $commit})' "$ROWS"
 }
 
+# Rows so far into build/perf/bench.json, and printed.
+table() {
+	flood_plots
+	with_peers >"$BUILD/perf/bench.json"
+	jq -r '.[] | [.id, (.value | if type == "number" then (. * 1000 | round / 1000) else . end | tostring), .unit,
+		(if .ratio then "\(.ratio) x \(.peer) (\(.peer_value))" else .peer // "" end)] | @tsv' "$BUILD/perf/bench.json" |
+		awk -F'\t' '{ printf "%-34s %14s %-16s %s\n", $1, $2, $3, $4 }'
+}
+
+# Called by lib.sh on the way out, with its variable `status`: a run that something ended says so.
+mr_on_leave() {
+	[[ -z $ended ]] || return
+	say "bench: ended early, status $1; the rows so far:"
+	table
+	((status != 0)) || status=1
+}
+
 appliance() { # KIND FUNCTION...: bring it up, measure, take it down
 	local kind=$1
 	shift
@@ -229,24 +247,27 @@ appliance() { # KIND FUNCTION...: bring it up, measure, take it down
 	rig_down
 }
 
-# One row of 64 bytes to 8 KiB a request, 1 to 8 datagrams: ids in.memif.in<bytes>.rps, and bytes a second.
-measure_sizes() {
-	local bytes count model rate
+# One row of 64 bytes to 8 KiB a request, or in its result: 1 to 8 datagrams. Ids in.memif.in<bytes>.rps, out.memif.out<bytes>.rps,
+# and bytes a second.
+measure_sizes() { # in or out
+	local way=$1 bytes count model rate
 	for bytes in 64 128 256 512 1024 2048 4096 8192; do
-		model=in$bytes
-		want sizes "in.memif.in$bytes" || continue
+		model=$way$bytes
+		want sizes "$way.memif.$model" || continue
 		"$BUILD/bin/millrace-model" compile "$BUILD/perf/models/$model.onnx" -o "$MR_WORK/$model.mrm" --name "$model" \
 			>"$MR_WORK/log/compile-$model.log" 2>&1 && MODELS=$MR_WORK stack_model "$model" ||
 			{ problem "model $model: $(tail -1 "$MR_WORK/log/compile-$model.log")"; continue; }
-		count=$((1000000000 / ((bytes + 1143) / 1144 * (bytes < 1144 ? bytes + 128 : 1280)))) # 1 GB of sealed frames
-		COUNT=$((count < COUNT ? count : COUNT)) WINDOWS="64 256" best rig_bench "$model" "in.memif.in$bytes" || continue
+		count=$((1000000000 / ((bytes + 1143) / 1144 * (bytes < 1144 ? bytes + 128 : 1280)))) # 1 GB of datagrams
+		COUNT=$((count < COUNT ? count : COUNT)) WINDOWS="64 256" best rig_bench "$model" "$way.memif.$model" || continue
 		rate=$(field "$RIG_ROOT/best.json" .req_s)
-		row "in.memif.in$bytes.gb_s" "$(awk -v r="$rate" -v b="$bytes" 'BEGIN { printf "%.3f", r * b / 1e9 }')" GB/s
+		row "$way.memif.$model.gb_s" "$(awk -v r="$rate" -v b="$bytes" 'BEGIN { printf "%.3f", r * b / 1e9 }')" GB/s
+		millrace model unload "$model" >>"$MR_WORK/log/compile-$model.log" 2>&1 || true # the table has room for few
 	done
 }
 
 on_memif() {
-	measure_sizes
+	measure_sizes in
+	measure_sizes out
 	measure_transport memif
 	measure_sessions 10000 random fraud.memif.s10000
 	measure_sessions 10000 rr fraud.memif.s10000.rr
@@ -268,7 +289,7 @@ on_af_xdp() {
 
 lib_net || mr_die "the measuring network could not be made"
 mr_veth peer0 "$RIG_PEER_ADDRESS" peer1 "$RIG_PEER_CLIENT"
-want sizes in.memif risk.memif fraud.memif rtt.memif swap noisy curve flood.memif && appliance memif on_memif
+want sizes in.memif out.memif risk.memif fraud.memif rtt.memif swap noisy curve flood.memif && appliance memif on_memif
 want idle.memif rtt.memif.adaptive && RIG_POLL=adaptive appliance memif measure_adaptive
 want risk.af_xdp fraud.af_xdp rtt.af_xdp restart flood.junk flood.unknown flood.forged flood.replay \
 	flood.overlimit && appliance af_xdp on_af_xdp
@@ -283,9 +304,6 @@ measure_micro bench_gemm gemm
 measure_micro bench_load load.ratio
 want model && say "models" && { BUILD=$BUILD perf/models.sh measure >>"$ROWS" || problem "models.sh failed"; }
 
-flood_plots
-with_peers >"$BUILD/perf/bench.json"
-jq -r '.[] | [.id, (.value | if type == "number" then (. * 1000 | round / 1000) else . end | tostring), .unit,
-	(if .ratio then "\(.ratio) x \(.peer) (\(.peer_value))" else .peer // "" end)] | @tsv' "$BUILD/perf/bench.json" |
-	awk -F'\t' '{ printf "%-34s %14s %-16s %s\n", $1, $2, $3, $4 }'
+table
+ended=1
 exit "$failed"

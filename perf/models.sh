@@ -41,7 +41,7 @@ want_any() {
 }
 
 prepare() {
-	want_any || [[ ,${BENCH:-}, == *,sizes,* || ,${BENCH:-} == *,in.* ]] || return 0
+	want_any || [[ ,${BENCH:-}, == *,sizes,* || ,${BENCH:-} == *,in.* || ,${BENCH:-} == *,out.* ]] || return 0
 	[[ -f $MODELS/identity.onnx && $MODELS/identity.onnx -nt perf/peers/models.py ]] ||
 		/usr/bin/python3 -W ignore perf/peers/models.py "$MODELS" >/dev/null || return 1
 	[[ -z $(peer_missing) ]] && return

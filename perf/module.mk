@@ -2,7 +2,7 @@
 DPDK_CFLAGS := $(subst -I/,-isystem /,$(shell pkg-config --cflags libdpdk 2>/dev/null))
 
 NPY_SRCS := $(addprefix dataplane/base/,file_replace.c npy.c)
-BENCH_SRCS := $(addprefix perf/loadgen/,arrivals.c flood.c main.c options.c prove.c report.c run.c sessions.c \
+BENCH_SRCS := $(addprefix perf/loadgen/,arrivals.c enrolment.c flood.c main.c options.c prove.c report.c run.c sessions.c \
 	transport_dpdk.c transport_udp.c workload.c)
 CFLAGS_perf/loadgen/transport_dpdk.c := $(DPDK_CFLAGS)
 
@@ -25,7 +25,7 @@ bench_load_SRCS = perf/micro/bench_load.c tests/ctl/t_artifact.c $(BASE_SRCS)
 bench_load_LIBS = $(BASE_LIBS)
 
 TESTS += test_loadgen
-test_loadgen_SRCS = tests/unit/test_loadgen.c $(addprefix perf/loadgen/,arrivals.c flood.c run.c sessions.c workload.c) \
+test_loadgen_SRCS = tests/unit/test_loadgen.c $(addprefix perf/loadgen/,arrivals.c enrolment.c flood.c run.c sessions.c workload.c) \
 	$(NPY_SRCS) dataplane/base/histogram.c $(filter-out %/client.c %/pending.c,$(CLIENT_SRCS)) $(CLIENT_BASE_SRCS)
 test_loadgen_LIBS = -lcmocka $(CLIENT_LIBS)
 

@@ -60,6 +60,7 @@ struct options {
 	uint64_t count;
 	uint64_t warmup;
 	uint64_t seed;
+	uint64_t epoch_datagrams;
 	uint32_t sessions;
 	uint32_t window;
 	uint32_t rows_per_request;

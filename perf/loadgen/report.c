@@ -46,6 +46,8 @@ void report_table(const struct run_report *r, const struct options *o, const str
 	print_count("unanswered", r->unanswered);
 	printf("  %-22s %12" PRIu64 "\n", "first-try losses", r->first_try_losses);
 	printf("  %-22s %12" PRIu64 "\n", "retries", r->retries);
+	print_count("send queue full", r->queue_full);
+	print_count("held back", r->held_back);
 	print_count("late answers", r->late);
 	print_count("unknown answers", r->unknown);
 	for (int i = 1; i < CHANNEL_VERDICTS; i++) {
@@ -106,10 +108,11 @@ int report_json(const char *path, const struct run_report *r, const struct optio
 		"rows_per_request", (int)w->batch, "sessions", (int)o->sessions, "order",
 		o->order_name, "seed", (json_int_t)o->seed, "open_loop", o->rate > 0, "rate", o->rate,
 		"window", (int)o->window, "preseal", (int)o->preseal);
-	json_t *counts = json_pack("{sI sI sI sI sI sI sI so so}", "sent", (json_int_t)r->sent,
+	json_t *counts = json_pack("{sI sI sI sI sI sI sI sI sI sI so so}", "sent", (json_int_t)r->sent,
 		"answered", (json_int_t)r->answered, "unanswered", (json_int_t)r->unanswered,
 		"first_try_losses", (json_int_t)r->first_try_losses, "retries",
-		(json_int_t)r->retries, "late", (json_int_t)r->late, "unknown",
+		(json_int_t)r->retries, "queue_full", (json_int_t)r->queue_full, "held_back",
+		(json_int_t)r->held_back, "epochs", (json_int_t)r->epochs, "late", (json_int_t)r->late, "unknown",
 		(json_int_t)r->unknown, "status", statuses(r), "refused", refusals(r));
 	json_t *figures = json_pack("{sf sf sf sf sf sf sf sf sf sf}", "seconds", r->seconds, "req_s",
 		per_second(r), "min_us", r->min_us, "mean_us", r->mean_us, "p50_us", us(r, 50),

@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 
 #include "base/clock.h"
+#include "client/parts.h"
 #include "perf/loadgen/arrivals.h"
 #include "perf/loadgen/run.h"
 
@@ -32,6 +33,12 @@ struct slot {
 	uint32_t state;
 };
 
+/* A result of several datagrams being put together. */
+struct assembly {
+	struct reply_parts parts;
+	uint8_t *rows; /* own memory when the rows will be looked at, else everybody's scratch */
+};
+
 struct run {
 	const struct options *o;
 	struct bench_sessions *sessions;
@@ -43,6 +50,10 @@ struct run {
 	uint64_t timeout_tsc;
 	uint32_t in_bytes; /* rows of a request, which takes so many datagrams */
 	uint32_t segments;
+	uint32_t out_bytes, reply_segments; /* of a result */
+	struct assembly *assemblies; /* beside slots; NULL when results fit a datagram */
+	uint8_t *scratch;
+	uint64_t window; /* requests that may be outstanding */
 	uint64_t limit;  /* requests to send; UINT64_MAX = until end_tsc */
 	uint64_t end_tsc;
 	struct slot *slots; /* request i at i & mask */
@@ -80,7 +91,7 @@ static uint32_t seal_segment(struct run *run, uint64_t i, uint32_t k, uint8_t *o
 		.segment_count = (uint8_t)run->segments, .rows = (uint16_t)run->w->batch};
 	struct channel *ch = &run->sessions->list[workload_session(run->w, i)].channel;
 
-	if (!run->o->preseal && ch->sealed % CLOCK_DATAGRAMS == 0) /* sealed ahead, it steps by count */
+	if (!run->o->preseal && ch->sealed % CLOCK_DATAGRAMS == 0)
 		channel_clock(ch, clock_now_ns());
 	return (uint32_t)channel_seal_request(ch, &request,
 		workload_input(run->w, i) + k * WIRE_SEGMENT_ROW_BYTES, segment_bytes(run, k), out,
@@ -90,6 +101,16 @@ static uint32_t seal_segment(struct run *run, uint64_t i, uint32_t k, uint8_t *o
 static uint8_t *frame_of(const struct run *run, uint64_t i, uint32_t k)
 {
 	return run->frames + (i * run->segments + k) * run->stride + TRANSPORT_HEADROOM;
+}
+
+/* Sealed ahead, a session steps by count alone; but one that was enrolled long ago has to step now. */
+static void clock_sessions(struct run *run)
+{
+	uint64_t now_ns = clock_now_ns();
+
+	for (uint32_t i = 0; i < run->sessions->n; i++)
+		if (run->sessions->list[i].channel.now_ns) /* the peers' have no clock */
+			channel_clock(&run->sessions->list[i].channel, now_ns);
 }
 
 static int preseal(struct run *run, struct error *err)
@@ -107,6 +128,7 @@ static int preseal(struct run *run, struct error *err)
 			(unsigned long long)run->limit);
 	}
 	madvise(run->frames, run->frames_bytes, MADV_HUGEPAGE);
+	clock_sessions(run);
 	for (uint64_t i = 0; i < run->limit; i++) {
 		for (uint32_t k = 0; k < run->segments; k++) {
 			d.data = frame_of(run, i, k);
@@ -137,10 +159,14 @@ static bool may_send(struct run *run, uint64_t now, uint64_t *sent_tsc)
 {
 	if (run->next >= run->limit || now >= run->end_tsc || run->next - run->oldest > run->mask)
 		return false;
+	if (run->waiting >= run->window) {
+		run->r->held_back += run->o->rate > 0;
+		return false; /* open loop: still due, and late from when it was meant to be sent */
+	}
 	if (run->o->rate > 0)
 		return arrivals_take(&run->arrivals, now, sent_tsc);
 	*sent_tsc = now;
-	return run->waiting < run->o->window;
+	return true;
 }
 
 /* Is request `i` the victim's of a flood that names somebody? */
@@ -177,8 +203,10 @@ static int flush(struct run *run)
 	if (run->stage_at < run->stage_n)
 		n = run->t->ops->send(run->t, run->stage + run->stage_at,
 			run->stage_n - run->stage_at);
-	if (n > 0)
-		run->stage_at += (uint32_t)n;
+	if (n < 0)
+		return n;
+	run->stage_at += (uint32_t)n;
+	run->r->queue_full += run->stage_at < run->stage_n;
 	return n;
 }
 
@@ -222,6 +250,40 @@ static void complete(struct run *run, uint64_t i, struct slot *slot, uint64_t no
 		run->r->min_us = (double)ns / 1e3;
 }
 
+/* True when all datagrams of the result are here: *rows and *bytes are then the whole of it. */
+static bool assemble(struct run *run, uint64_t i, const struct wire_reply *reply, const uint8_t **rows,
+	size_t *bytes)
+{
+	struct assembly *a = &run->assemblies[i & run->mask];
+
+	if (!a->rows)
+		a->rows = workload_compares(run->w) ? malloc(run->out_bytes) : run->scratch;
+	if (!a->rows) {
+		run->r->unknown++;
+		return false;
+	}
+	switch (reply_parts_add(&a->parts, *reply, *rows, *bytes, run->out_bytes, a->rows)) {
+	case PARTS_COMPLETE:
+		*rows = a->rows;
+		*bytes = run->out_bytes;
+		return true;
+	case PARTS_WRONG:
+		run->r->unknown++;
+		return false;
+	default:
+		return false;
+	}
+}
+
+static void assembly_reset(struct run *run, uint64_t i)
+{
+	struct assembly *a = &run->assemblies[i & run->mask];
+
+	if (a->rows != run->scratch)
+		free(a->rows);
+	*a = (struct assembly){0};
+}
+
 static void take_reply(struct run *run, struct bench_session *session, struct datagram *d,
 	uint64_t now)
 {
@@ -242,15 +304,23 @@ static void take_reply(struct run *run, struct bench_session *session, struct da
 	i = reply.request_id - 1;
 	if (i >= run->next || reply.model_id != m->id ||
 		(reply.status == WIRE_RESULT &&
-			(reply.rows != run->w->batch || reply.dtype != m->output_dtype ||
-				row_bytes != (size_t)m->row_out_bytes * run->w->batch))) {
+			(reply.rows != run->w->batch || reply.dtype != m->output_dtype))) {
 		run->r->unknown++;
 		return;
 	}
-	if (i < run->oldest || run->slots[i & run->mask].state == SLOT_FREE)
+	if (i < run->oldest || run->slots[i & run->mask].state == SLOT_FREE) {
 		run->r->late++;
-	else
-		complete(run, i, &run->slots[i & run->mask], now, &reply, rows);
+		return;
+	}
+	if (reply.status == WIRE_RESULT && run->assemblies && !assemble(run, i, &reply, &rows, &row_bytes))
+		return;
+	if (reply.status == WIRE_RESULT && row_bytes != run->out_bytes) {
+		run->r->unknown++;
+		return;
+	}
+	complete(run, i, &run->slots[i & run->mask], now, &reply, rows);
+	if (run->assemblies)
+		assembly_reset(run, i);
 }
 
 /* Look a burst's sessions up and start fetching their keys before any is used: with many sessions
@@ -295,10 +365,14 @@ static int retry(struct run *run, uint64_t i, struct slot *slot, uint64_t now)
 	/* The stage is free whenever a sweep runs: it runs after a complete flush. */
 	for (uint32_t k = 0; k < run->segments; k++)
 		d[k] = make(run, i, k, k, false);
+	sent = run->t->ops->send(run->t, d, run->segments);
+	if (sent >= 0 && (uint32_t)sent < run->segments) {
+		run->r->queue_full++; /* and due again in the next sweep, whole */
+		return 0;
+	}
 	slot->due_tsc = now + (run->timeout_tsc << slot->attempts);
 	slot->attempts++;
-	sent = run->t->ops->send(run->t, d, run->segments); /* not taken: lost like what the network drops */
-	run->r->retries += sent > 0;
+	run->r->retries++;
 	return sent < 0 ? sent : 0;
 }
 
@@ -323,6 +397,8 @@ static int give_up_or_retry(struct run *run, uint64_t i, struct slot *slot, uint
 	else
 		run->deferred--;
 	slot->state = SLOT_FREE;
+	if (run->assemblies)
+		assembly_reset(run, i);
 	run->r->unanswered++;
 	return 0;
 }
@@ -401,6 +477,30 @@ static int loop(struct run *run, const volatile sig_atomic_t *stop)
 	return rc;
 }
 
+/* What may be outstanding: as asked in a closed loop, and never more than our queue can take answers of, even
+ * when somebody else has our core. What waits longer than that waits here, not lost. */
+static uint64_t window_of(const struct run *run)
+{
+	uint64_t window = run->o->rate > 0 ? UINT64_MAX : run->o->window, room = run->t->room / run->reply_segments;
+
+	if (!run->t->room)
+		return window;
+	room = room ? room : 1;
+	return window < room ? window : room;
+}
+
+static int prepare_replies(struct run *run, uint64_t ring)
+{
+	run->out_bytes = run->w->model.row_out_bytes * run->w->batch;
+	run->reply_segments = (run->out_bytes + WIRE_SEGMENT_ROW_BYTES - 1) / WIRE_SEGMENT_ROW_BYTES;
+	run->window = window_of(run);
+	if (run->reply_segments <= 1)
+		return 0;
+	run->assemblies = calloc(ring, sizeof(*run->assemblies));
+	run->scratch = malloc(run->out_bytes);
+	return run->assemblies && run->scratch ? 0 : -ENOMEM;
+}
+
 static int prepare(struct run *run, struct error *err)
 {
 	const struct options *o = run->o;
@@ -413,7 +513,7 @@ static int prepare(struct run *run, struct error *err)
 		ring *= 2;
 	run->mask = ring - 1;
 	run->slots = calloc(ring, sizeof(*run->slots));
-	if (!run->slots)
+	if (!run->slots || prepare_replies(run, ring))
 		return error_set(err, -ENOMEM, "out of memory");
 	memset(run->slots, 0, ring * sizeof(*run->slots)); /* touch the pages before the clock starts */
 	run->hz = clock_tsc_hz();
@@ -424,6 +524,18 @@ static int prepare(struct run *run, struct error *err)
 static double seconds_between(const struct timeval *a, const struct timeval *b)
 {
 	return (double)(b->tv_sec - a->tv_sec) + (double)(b->tv_usec - a->tv_usec) / 1e6;
+}
+
+static void release(struct run *run)
+{
+	for (uint64_t i = 0; run->assemblies && i <= run->mask; i++)
+		assembly_reset(run, i);
+	if (run->frames)
+		munmap(run->frames, run->frames_bytes);
+	free(run->assemblies);
+	free(run->scratch);
+	free(run->slots);
+	free(run);
 }
 
 int bench_run(struct run_report *report, const struct options *o, struct bench_sessions *sessions,
@@ -466,9 +578,8 @@ int bench_run(struct run_report *report, const struct options *o, struct bench_s
 	report->seconds = (double)(run->last_tsc - run->first_tsc) / (double)run->hz;
 	report->max_gap_ms = (double)run->max_gap_tsc * 1e3 / (double)run->hz;
 	report->mean_us = report->measured ? run->sum_ns / (double)report->measured / 1e3 : 0;
-	if (run->frames)
-		munmap(run->frames, run->frames_bytes);
-	free(run->slots);
-	free(run);
+	for (uint32_t i = 0; i < sessions->n; i++)
+		report->epochs += sessions->list[i].channel.epoch;
+	release(run);
 	return rc < 0 ? rc : 0;
 }

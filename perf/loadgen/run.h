@@ -20,6 +20,9 @@ struct run_report {
 	uint64_t unanswered;
 	uint64_t first_try_losses;
 	uint64_t retries;          /* requests sent again */
+	uint64_t queue_full;       /* times our send queue did not take everything; what was left was sent later */
+	uint64_t held_back;        /* open loop: times a request that was due waited for answers to others */
+	uint64_t epochs;           /* steps of the key ratchet, of all sessions */
 	uint64_t late;             /* answers to requests already answered */
 	uint64_t refused[CHANNEL_VERDICTS]; /* datagrams that failed a check, by reason */
 	uint64_t unknown;          /* datagrams of no session of ours, or with impossible content */

@@ -10,17 +10,14 @@
 #include "base/clock.h"
 #include "perf/loadgen/sessions.h"
 
-static int add(struct bench_sessions *s, const uint8_t secret[WIRE_KEY_BYTES], uint32_t key_id)
+/* Session `at` of the list has its keys: let it be found. */
+static void add(struct bench_sessions *s, uint32_t at)
 {
-	uint32_t i = key_id * 2654435761u;
-	int rc = channel_init(&s->list[s->n].channel, &s->aead, secret, key_id, 0, CHANNEL_CLIENT);
+	uint32_t i = s->list[at].channel.key_id * 2654435761u;
 
-	if (rc)
-		return rc;
 	while (s->table[i & s->mask])
 		i++;
-	s->table[i & s->mask] = ++s->n;
-	return 0;
+	s->table[i & s->mask] = at + 1;
 }
 
 static int allocate(struct bench_sessions *s, uint32_t n, struct error *err)
@@ -32,6 +29,7 @@ static int allocate(struct bench_sessions *s, uint32_t n, struct error *err)
 	s->table = calloc(s->mask + 1, sizeof(*s->table));
 	if (!s->list || !s->table)
 		return error_set(err, -ENOMEM, "out of memory for %u sessions", n);
+	s->n = n;
 	if (aead_init(&s->aead))
 		return error_set(err, -ENOTSUP, "this CPU has no AES instructions");
 	return 0;
@@ -63,33 +61,58 @@ static int take_address(struct bench_sessions *s, const struct session_info *inf
 					 info->source);
 }
 
-static int enrol_all(struct bench_sessions *s, const struct options *o, const char *local,
-	struct error *err)
-{
-	struct mr_options m = {.https = o->url, .api_key = o->key, .ca_file = o->ca,
-		.pin_sha256 = o->pin, .insecure = o->insecure, .data_address = local};
-	struct session_info *info = malloc(sizeof(*info));
-	int rc = info ? enrol_init(&s->enrol, &m, err) : error_set(err, -ENOMEM, "out of memory");
+struct enrolling {
+	struct bench_sessions *s;
+	const struct options *o;
+};
 
-	s->enrolled = !rc;
-	for (uint32_t i = 0; i < o->sessions && !rc; i++) {
-		rc = enrol_open(&s->enrol, info, err);
-		if (rc) {
-			error_prefix(err, "session %u of %u", i + 1, o->sessions);
-			break;
-		}
-		memcpy(s->list[i].id, info->session_id, sizeof(info->session_id));
-		s->list[i].provisional = info->provisional;
-		rc = add(s, info->secret, info->key_id);
-		if (!rc && !i)
-			rc = take_model(s, info, o->model, err);
-		if (!rc && !i)
-			rc = take_address(s, info, err);
+static int enrol_one(struct enrol *e, uint32_t i, void *arg, struct error *err)
+{
+	const struct enrolling *x = arg;
+	struct bench_session *b = &x->s->list[i];
+	struct session_info *info = malloc(sizeof(*info));
+	int rc = info ? enrol_open(e, info, err) : error_set(err, -ENOMEM, "out of memory");
+
+	if (!rc) {
+		memcpy(b->id, info->session_id, sizeof(info->session_id));
+		b->provisional = info->provisional;
+		if (channel_init(&b->channel, &x->s->aead, info->secret, info->key_id, 0, CHANNEL_CLIENT))
+			rc = error_set(err, -ENOMEM, "no keys could be made");
+		/* The first epoch's time runs from here, not from the first request: that may be minutes away. */
+		channel_clock(&b->channel, clock_now_ns());
+		if (x->o->epoch_datagrams)
+			b->channel.epoch_datagrams = x->o->epoch_datagrams;
+	}
+	if (!rc && !i) {
+		rc = take_model(x->s, info, x->o->model, err);
+		rc = rc ? rc : take_address(x->s, info, err);
 	}
 	if (info)
 		explicit_bzero(info, sizeof(*info));
 	free(info);
 	return rc;
+}
+
+static int enrol_all(struct bench_sessions *s, const struct options *o, const char *local,
+	struct error *err)
+{
+	struct mr_options m = {.https = o->url, .api_key = o->key, .ca_file = o->ca,
+		.pin_sha256 = o->pin, .insecure = o->insecure, .data_address = local};
+	struct enrolling x = {s, o};
+	int rc = enrolment_open(&s->enrolment, &m, o->sessions, err);
+
+	rc = rc ? rc : enrolment_each(s->enrolment, o->sessions, enrol_one, &x, err);
+	return rc ? error_prefix(err, "%u sessions", o->sessions) : 0;
+}
+
+static int give_back(struct enrol *e, uint32_t i, void *arg, struct error *err)
+{
+	const struct bench_sessions *s = arg;
+
+	(void)err; /* it ends by itself, an hour later */
+	if (*s->list[i].id)
+		enrol_close(e, s->list[i].id, err);
+	return 0;
 }
 
 /* ---- fixed: for perf/peers only ------------------------------------------------------------ */
@@ -158,10 +181,9 @@ static int fixed_all(struct bench_sessions *s, const struct options *o, const ch
 	s->port = (uint16_t)port;
 	snprintf(s->local, sizeof(s->local), "%s", local ? local : "");
 	for (uint32_t i = 0; i < o->sessions && !rc; i++) {
-		rc = add(s, secret, key_id + i);
+		rc = channel_init(&s->list[i].channel, &s->aead, secret, key_id + i, 0, CHANNEL_CLIENT);
 		/* The peer outlives a run and remembers counters; time never goes back. */
-		if (!rc)
-			s->list[i].channel.next_counter = clock_now_ns();
+		s->list[i].channel.next_counter = clock_now_ns();
 	}
 	return rc ? error_set(err, rc, "cannot make the sessions: %s", strerror(-rc)) : 0;
 }
@@ -177,12 +199,14 @@ int bench_sessions_open(struct bench_sessions *s, const struct options *o, const
 	rc = allocate(s, o->sessions, err);
 	if (!rc)
 		rc = o->fixed ? fixed_all(s, o, local, err) : enrol_all(s, o, local, err);
+	for (uint32_t i = 0; i < s->n && !rc; i++)
+		add(s, i);
 	if (!rc && o->rows_per_request > s->model.max_rows)
 		rc = error_set(err, -EMSGSIZE, "%u rows of model %s do not fit a request: at most %u",
 			o->rows_per_request, s->model.name, s->model.max_rows);
-	if (!rc && (uint64_t)o->rows_per_request * s->model.row_out_bytes > WIRE_SEGMENT_ROW_BYTES)
-		rc = error_set(err, -EMSGSIZE, "the answer to %u rows of model %s does not fit one datagram",
-			o->rows_per_request, s->model.name);
+	if (!rc && (uint64_t)o->rows_per_request * s->model.row_out_bytes > WIRE_MAX_SEGMENTS * WIRE_SEGMENT_ROW_BYTES)
+		rc = error_set(err, -EMSGSIZE, "the answer to %u rows of model %s does not fit %d datagrams",
+			o->rows_per_request, s->model.name, WIRE_MAX_SEGMENTS);
 	if (rc)
 		bench_sessions_close(s);
 	return rc;
@@ -192,13 +216,11 @@ void bench_sessions_close(struct bench_sessions *s)
 {
 	struct error ignored;
 
-	for (uint32_t i = 0; i < s->n; i++) {
-		if (s->enrolled && *s->list[i].id)
-			enrol_close(&s->enrol, s->list[i].id, &ignored);
+	if (s->enrolment)
+		enrolment_each(s->enrolment, s->n, give_back, s, &ignored);
+	enrolment_close(s->enrolment);
+	for (uint32_t i = 0; i < s->n; i++)
 		channel_uninit(&s->list[i].channel);
-	}
-	if (s->enrolled)
-		enrol_uninit(&s->enrol);
 	free(s->list);
 	free(s->table);
 	aead_uninit(&s->aead);

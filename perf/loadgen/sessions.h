@@ -4,7 +4,7 @@
 #pragma once
 
 #include "client/channel.h"
-#include "client/enrol.h"
+#include "perf/loadgen/enrolment.h"
 #include "perf/loadgen/options.h"
 
 struct bench_session {
@@ -19,8 +19,7 @@ struct bench_sessions {
 	uint32_t *table; /* open addressing by key id: index + 1, 0 = empty */
 	uint32_t mask;
 	struct aead aead;
-	struct enrol enrol;
-	bool enrolled;
+	struct enrolment *enrolment; /* NULL = fixed sessions */
 	struct mr_model model;
 	char server[SESSION_JSON_ADDRESS_BYTES];
 	char local[SESSION_JSON_ADDRESS_BYTES]; /* "" = whatever the kernel picks */

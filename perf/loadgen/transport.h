@@ -39,6 +39,7 @@ struct transport_ops {
 
 struct transport {
 	const struct transport_ops *ops;
+	uint32_t room; /* datagrams the receive queue holds; 0 = more than anybody sends */
 };
 
 struct transport_where {

@@ -343,6 +343,7 @@ int transport_dpdk_open(struct transport **out, const struct transport_where *w,
 	if (!x)
 		return error_set(err, -ENOMEM, "out of memory");
 	x->base.ops = &dpdk_ops;
+	x->base.room = RING - 2 * TRANSPORT_BURST; /* less what is being taken out and not given back yet */
 	x->server_port = w->server_port;
 	if (!w->local || inet_pton(AF_INET, w->local, &x->ip) != 1 ||
 		inet_pton(AF_INET, w->server, &x->server_ip) != 1) {

@@ -46,6 +46,12 @@ static inline uint32_t workload_session(const struct workload *w, uint64_t i)
 	return w->order[i % w->order_n];
 }
 
+/* Are answers compared with anything? */
+static inline bool workload_compares(const struct workload *w)
+{
+	return w->expect.rows || w->labels.rows;
+}
+
 /* Compare the answers of request `i` with what was expected. Cheap when nothing is. */
 void workload_check(struct workload *w, uint64_t i, const uint8_t *rows);
 

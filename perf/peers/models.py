@@ -129,8 +129,10 @@ class Dlrm(nn.Module):
         return self.top(torch.cat([dense, products.index_select(1, self.pairs)], dim=1))
 
 
-# Rows of so many bytes, and next to nothing to compute: what moving them costs (BENCH=sizes).
-SIZES = {f"in{n}": (lambda n=n: mlp(n // 4, 8, 1), (n // 4,)) for n in (64, 128, 256, 512, 1024, 2048, 4096, 8192)}
+# Rows and results of so many bytes, and next to nothing to compute: what moving them costs (BENCH=sizes).
+BYTES = (64, 128, 256, 512, 1024, 2048, 4096, 8192)
+SIZES = {f"in{n}": (lambda n=n: mlp(n // 4, 8, 1), (n // 4,)) for n in BYTES}
+SIZES |= {f"out{n}": (lambda n=n: mlp(16, 8, n // 4), (16,)) for n in BYTES}
 
 MODELS = {
     "mlp256": (lambda: mlp(256, 256, 256, 10), (256,)),

@@ -13,7 +13,8 @@
 #include "base/clock.h"
 #include "perf/loadgen/run.h"
 
-enum { KEY_ID = 0x1234, ROW_BYTES = 16, QUEUE = 1 << 14, DATAGRAM_BYTES = 128 };
+enum { KEY_ID = 0x1234, ROW_BYTES = 16, QUEUE = 1 << 14, DATAGRAM_BYTES = WIRE_MAX_PAYLOAD_BYTES,
+	LARGE_BYTES = 3000 /* a result of three datagrams */ };
 
 /* The network and the server behind it. */
 struct fake {
@@ -21,6 +22,10 @@ struct fake {
 	struct channel server;
 	uint64_t stall_from_ns, stall_to_ns; /* nothing arrives in this time */
 	uint32_t lose_every, refuse_every;   /* by request id; 0 = none */
+	uint32_t lose_part_every;            /* the middle one of a result, the first time it is sent */
+	uint32_t send_takes, send_calls;     /* every other send(): no more than so many; 0 = all */
+	uint32_t row_out_bytes, most_queued;
+	bool lost_part[QUEUE];
 	uint32_t head, tail, bytes[QUEUE];
 	uint8_t queue[QUEUE][DATAGRAM_BYTES];
 	uint8_t handed_out[TRANSPORT_BURST][DATAGRAM_BYTES];
@@ -29,6 +34,47 @@ struct fake {
 static void fake_frame(struct transport *t, const struct datagram *d, uint32_t n)
 {
 	(void)t, (void)d, (void)n;
+}
+
+static void put(struct fake *f, struct wire_reply reply, const uint8_t *rows, size_t bytes)
+{
+	f->bytes[f->head % QUEUE] = (uint32_t)channel_seal_reply(&f->server, &reply, rows, bytes,
+		f->queue[f->head % QUEUE], DATAGRAM_BYTES);
+	f->head++;
+	assert_true(f->head - f->tail < QUEUE);
+	if (f->head - f->tail > f->most_queued)
+		f->most_queued = f->head - f->tail;
+}
+
+/* What the model answers: its row's first value, counted up. */
+static float large_value(const uint8_t *row, size_t k)
+{
+	float first;
+
+	memcpy(&first, row, sizeof(first));
+	return first + (float)k;
+}
+
+/* The last datagram first. */
+static void put_large(struct fake *f, struct wire_reply reply, const uint8_t *row)
+{
+	float rows[LARGE_BYTES / sizeof(float)];
+
+	for (size_t k = 0; k < LARGE_BYTES / sizeof(float); k++)
+		rows[k] = large_value(row, k);
+	reply.segment_count = (LARGE_BYTES + WIRE_SEGMENT_ROW_BYTES - 1) / WIRE_SEGMENT_ROW_BYTES;
+	for (uint32_t n = reply.segment_count; n-- > 0;) {
+		size_t at = n * WIRE_SEGMENT_ROW_BYTES, bytes = LARGE_BYTES - at;
+		bool *lost = &f->lost_part[reply.request_id % QUEUE];
+
+		if (n == 1 && f->lose_part_every && reply.request_id % f->lose_part_every == 0 && !*lost) {
+			*lost = true;
+			continue;
+		}
+		reply.segment_index = (uint8_t)n;
+		put(f, reply, (const uint8_t *)rows + at,
+			bytes < WIRE_SEGMENT_ROW_BYTES ? bytes : WIRE_SEGMENT_ROW_BYTES);
+	}
 }
 
 static void serve(struct fake *f, const struct datagram *d)
@@ -48,16 +94,20 @@ static void serve(struct fake *f, const struct datagram *d)
 	reply = (struct wire_reply){.request_id = q.request_id, .model_id = q.model_id,
 		.status = refuse ? WIRE_RATE_LIMITED : WIRE_RESULT, .dtype = refuse ? 0 : WIRE_F32,
 		.segment_count = 1, .rows = refuse ? 0 : q.rows};
-	f->bytes[f->head % QUEUE] = (uint32_t)channel_seal_reply(&f->server, &reply, rows,
-		refuse ? 0 : bytes, f->queue[f->head % QUEUE], DATAGRAM_BYTES);
-	f->head++;
-	assert_true(f->head - f->tail < QUEUE);
+	if (f->row_out_bytes == LARGE_BYTES)
+		put_large(f, reply, rows);
+	else
+		put(f, reply, rows, refuse ? 0 : bytes);
 }
 
 static int fake_send(struct transport *t, const struct datagram *d, uint32_t n)
 {
+	struct fake *f = (struct fake *)t;
+
+	if (f->send_takes && f->send_calls++ % 2 && n > f->send_takes)
+		n = f->send_takes;
 	for (uint32_t i = 0; i < n; i++)
-		serve((struct fake *)t, &d[i]);
+		serve(f, &d[i]);
 	return (int)n;
 }
 
@@ -70,7 +120,7 @@ static int fake_receive(struct transport *t, struct datagram *d)
 	if (now >= f->stall_from_ns && now < f->stall_to_ns)
 		return 0;
 	for (; n < TRANSPORT_BURST && f->tail != f->head; n++, f->tail++) {
-		memcpy(f->handed_out[n], f->queue[f->tail % QUEUE], DATAGRAM_BYTES);
+		memcpy(f->handed_out[n], f->queue[f->tail % QUEUE], f->bytes[f->tail % QUEUE]);
 		d[n] = (struct datagram){f->handed_out[n], f->bytes[f->tail % QUEUE]};
 	}
 	return n;
@@ -79,13 +129,24 @@ static int fake_receive(struct transport *t, struct datagram *d)
 static const struct transport_ops fake_ops = {.frame = fake_frame, .send = fake_send,
 	.receive = fake_receive};
 
+/* The workload, as if read by --expect. */
+static void expect_large(struct workload *w)
+{
+	size_t n = LARGE_BYTES / sizeof(float);
+
+	w->expect = (struct npy_floats){.rows = w->n_rows, .columns = n,
+		.values = malloc(w->n_rows * n * sizeof(float))};
+	for (size_t i = 0; i < w->n_rows * n; i++)
+		w->expect.values[i] = large_value(w->inputs + i / n * ROW_BYTES, i % n);
+}
+
 /* Run `o` against `f`. */
 static void run(struct fake *f, const struct options *o, struct run_report *report)
 {
 	static const uint8_t secret[WIRE_KEY_BYTES] = {1, 2, 3};
 	struct bench_sessions s = {.n = 1, .mask = 15};
 	struct mr_model model = {.name = "echo", .id = 7, .row_in_bytes = ROW_BYTES,
-		.row_out_bytes = ROW_BYTES, .max_rows = 1, .input_dtype = WIRE_F32,
+		.row_out_bytes = f->row_out_bytes ? f->row_out_bytes : ROW_BYTES, .max_rows = 1, .input_dtype = WIRE_F32,
 		.output_dtype = WIRE_F32};
 	static volatile sig_atomic_t never;
 	struct error err = {0};
@@ -99,7 +160,10 @@ static void run(struct fake *f, const struct options *o, struct run_report *repo
 	assert_int_equal(channel_init(&f->server, &s.aead, secret, KEY_ID, 0, CHANNEL_SERVER), 0);
 	f->base.ops = &fake_ops;
 	assert_int_equal(workload_init(&w, o, &model, &err), 0);
+	if (f->row_out_bytes == LARGE_BYTES)
+		expect_large(&w);
 	assert_int_equal(bench_run(report, o, &s, &w, &f->base, NULL, &never, &err), 0);
+	assert_int_equal(w.wrong, 0);
 	workload_uninit(&w);
 	channel_uninit(&f->server);
 	bench_sessions_close(&s);
@@ -180,12 +244,63 @@ static void a_refusal_is_an_answer_and_no_speed(void **state)
 	free(r);
 }
 
+/* Open loop, and the server answers late: neither a full queue here nor one there may lose anything. */
+static void what_a_full_queue_does_not_take_is_sent_later(void **state)
+{
+	struct fake *f = calloc(1, sizeof(*f));
+	struct run_report *r = calloc(1, sizeof(*r));
+	struct options o = options();
+
+	(void)state;
+	o.rate = 100000;
+	o.count = 20000;
+	f->base.room = 100;
+	f->send_takes = 3;
+	f->stall_from_ns = clock_now_ns() + 60 * NS_PER_MS;
+	f->stall_to_ns = f->stall_from_ns + 50 * NS_PER_MS;
+	run(f, &o, r);
+	assert_int_equal(r->sent, 20000);
+	assert_int_equal(r->status[WIRE_RESULT], 20000);
+	assert_int_equal(r->first_try_losses, 0);
+	assert_int_equal(r->unanswered, 0);
+	assert_true(r->queue_full > 0);
+	assert_true(r->held_back > 0);
+	assert_in_range(f->most_queued, 90, 100);
+	assert_true(r->max_us >= 45e3); /* held back, and measured from when it was due */
+	free(f);
+	free(r);
+}
+
+static void a_result_of_several_datagrams_is_put_together(void **state)
+{
+	struct fake *f = calloc(1, sizeof(*f));
+	struct run_report *r = calloc(1, sizeof(*r));
+	struct options o = options();
+
+	(void)state;
+	o.count = 2000;
+	o.attempts = 3;
+	o.timeout_ms = 50;
+	o.rtol = 1e-6;
+	f->row_out_bytes = LARGE_BYTES;
+	f->lose_part_every = 100;
+	run(f, &o, r);
+	assert_int_equal(r->status[WIRE_RESULT], 2000);
+	assert_int_equal(r->first_try_losses, 20);
+	assert_int_equal(r->retries, 20);
+	assert_int_equal(r->unknown, 0);
+	free(f);
+	free(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_stall_is_charged_to_every_request_it_delayed),
 		cmocka_unit_test(what_is_never_answered_is_counted_and_not_measured),
 		cmocka_unit_test(a_refusal_is_an_answer_and_no_speed),
+		cmocka_unit_test(what_a_full_queue_does_not_take_is_sent_later),
+		cmocka_unit_test(a_result_of_several_datagrams_is_put_together),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

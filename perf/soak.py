@@ -3,7 +3,7 @@
 """What `make soak` watches: counters and memory once a second, and the balance at the end.
 
   soak.py sample CONTROL_SOCKET CONTROL_PID SAMPLES.jsonl   until it is ended
-  soak.py judge SAMPLES.jsonl REPORT.json OUT.json          prints one sentence a line; 1 when one does not hold
+  soak.py judge SAMPLES.jsonl REPORT.json RUN.json OUT.json prints one sentence a line; 1 when one does not hold
 """
 import json
 import socket
@@ -49,11 +49,13 @@ def flat(values):
     return last <= middle + SLACK_KIB + middle * SLACK_SHARE, middle, last
 
 
-def judge(samples, report, out):
+def judge(samples, report, run, out):
     with open(samples) as f:
         rows = [json.loads(line) for line in f]
     with open(report) as f:
         load = json.load(f)
+    with open(run) as f:
+        about = json.load(f)
     first, last = rows[0]["counters"], rows[-1]["counters"]
     delta = {name: last[name] - first[name] for name in last}
     drops = {name: n for name, n in delta.items() if name.startswith("drop_") and n}
@@ -62,27 +64,36 @@ def judge(samples, report, out):
                - delta["neighbour"] - delta["handed_over"]
                - sum(n for name, n in drops.items() if name != "drop_reply_tx"))
     replies = {name: n for name, n in delta.items() if name.startswith("reply_") and n}
+    seconds = rows[-1]["s"] - rows[0]["s"]
+    wanted_steps = min(load["sent"] // about["epoch_datagrams"], int(load["seconds"] / 5))  # no two within 4 s
     memory = {who: flat([r[who] for r in rows]) for who in ("control_kib", "dataplane_kib")}
     sentences = [
         (load["unanswered"] == 0 and load["status"]["result"] == load["sent"],
          f"{load['sent']} requests sent, {load['status']['result']} results, {load['unanswered']} lost"),
+        (load["sent"] >= 0.97 * about["rate"] * load["seconds"],
+         f"{load['sent'] / load['seconds']:.0f} requests a second were sent, {about['rate']} meant"),
         (loss == 0, f"datagrams dropped for a fault of theirs: {loss} {drops}"),
-        (drops.get("drop_reply_tx", 0) <= load["retries"],
-         f"replies that found the client's queue full: {drops.get('drop_reply_tx', 0)}, requests sent again: {load['retries']}"),
+        (drops.get("drop_reply_tx", 0) == 0,
+         f"replies that found the client's queue full: {drops.get('drop_reply_tx', 0)}"),
         (balance == 0, f"datagrams not accounted for: {balance}"),
         (set(replies) <= {"reply_result"}, f"replies {replies}"),
         (delta["limit_corrupt"] == 0, f"limiter slots found corrupt: {delta['limit_corrupt']}"),
-        (delta["model_swaps"] > 0, f"model activations under load: {delta['model_swaps']}"),
+        (load["epochs"] >= max(1, wanted_steps), f"key epochs: {load['epochs']} steps, one every "
+         f"{about['epoch_datagrams']} requests makes at least {wanted_steps}"),
+        (about["limit_changes"] >= 0.9 * load["seconds"], f"limit changes: {about['limit_changes']} in {load['seconds']:.0f} s"),
+        (delta["model_swaps"] >= 0.9 * load["seconds"], f"model activations: {delta['model_swaps']} in {load['seconds']:.0f} s"),
     ] + [(ok, f"{who[:-4]} memory: {middle} KiB in the middle, {end} KiB at the end")
          for who, (ok, middle, end) in memory.items()]
     for ok, text in sentences:
         print(f"{'ok    ' if ok else 'not ok'}  {text}")
     with open(out, "w") as f:
-        json.dump({"seconds": rows[-1]["s"] - rows[0]["s"], "sent": load["sent"], "req_s": load["req_s"],
-                   "p50_us": load["p50_us"], "p99_us": load["p99_us"], "replies": replies, "drops": drops,
-                   "balance": balance, "model_swaps": delta["model_swaps"],
-                   "memory_kib": {who: [m, e] for who, (_, m, e) in memory.items()},
-                   "ok": all(ok for ok, _ in sentences)}, f, indent=1)
+        json.dump(about | {"seconds": seconds, "sent": load["sent"], "results": load["status"]["result"],
+                           "unanswered": load["unanswered"], "req_s": load["req_s"], "p50_us": load["p50_us"],
+                           "p99_us": load["p99_us"], "retries": load["retries"], "late": load["late"],
+                           "queue_full": load["queue_full"], "held_back": load["held_back"], "epochs": load["epochs"],
+                           "model_swaps": delta["model_swaps"], "replies": replies, "drops": drops, "balance": balance,
+                           "memory_kib": {who: [m, e] for who, (_, m, e) in memory.items()},
+                           "ok": all(ok for ok, _ in sentences)}, f, indent=1)
     return 0 if all(ok for ok, _ in sentences) else 1
 
 
@@ -91,4 +102,4 @@ if sys.argv[1] == "sample":
         sample(sys.argv[2], int(sys.argv[3]), sys.argv[4])
     except (KeyboardInterrupt, OSError):
         sys.exit(0)
-sys.exit(judge(*sys.argv[2:5]))
+sys.exit(judge(*sys.argv[2:6]))

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Long load at 80 % of what the live-sealing pair can do, while limits and models change every second and key epochs by their own rules.
+# Long load at 80 % of what the live-sealing pair can do, while limits and models change every second and keys step every 2^22 packets.
 #
 #   SOAK_SECONDS=n   (600)          SOAK_MODEL=name (fraud)        SOAK_KIND=memif|af_xdp (memif)
 #
@@ -25,35 +25,48 @@ RIG_HUGE=
 seconds=${SOAK_SECONDS:-600} model=${SOAK_MODEL:-fraud} kind=${SOAK_KIND:-memif}
 say() { printf '%s\n' "$*" >&2; }
 
-# Once a second: another rate (never one that is felt), another artifact of the model under load.
+EPOCH_DATAGRAMS=$((1 << 22))
+
+# Once a second: another rate (never one that is felt), another artifact of the model under load. One line each that was done.
 change_all() {
-	local i=0
-	while sleep 1; do
-		i=$((i + 1))
-		millrace plan set bench --rate $((400000000 + i % 2 * 100000000)) --burst $((40000000 + i % 3 * 1000000)) >>"$MR_WORK/log/plan.log" 2>&1
-		stack_model "$model"
+	local i at
+	for ((i = 1; ; i++)); do
+		at=$((began + i * 1000000 - ${EPOCHREALTIME/./}))
+		((at <= 0)) || sleep "$((at / 1000000)).$(printf %06d $((at % 1000000)))"
+		millrace plan set bench --rate $((400000000 + i % 2 * 100000000)) --burst $((40000000 + i % 3 * 1000000)) >>"$MR_WORK/log/plan.log" 2>&1 &&
+			echo limits >>"$RIG_ROOT/changes"
+		stack_model "$model" && echo model >>"$RIG_ROOT/changes"
 	done
 }
 
 lib_net || mr_die "the measuring network could not be made"
 rig_up "$kind" || { stack_last_words 15; mr_die "the $kind appliance did not start"; }
-rig_bench "$model" "$RIG_ROOT/max.json" --seconds 5 --window 256 || mr_die "the maximum could not be measured: $(tail -1 "$MR_WORK/log/bench.log")"
+began=${EPOCHREALTIME/./}
+change_all &
+changer=$!
+# The maximum of the pair under the same changes: loading a model takes its share of the client's core.
+rig_bench "$model" "$RIG_ROOT/max.json" --seconds 10 --window 256 --epoch-datagrams "$EPOCH_DATAGRAMS" || mr_die "the maximum could not be measured: $(tail -1 "$MR_WORK/log/bench.log")"
 max=$(jq .req_s "$RIG_ROOT/max.json")
 rate=$(jq '.req_s * 0.8 | floor' "$RIG_ROOT/max.json")
 say "soak: $model over $kind, $seconds s at $rate requests/s, 80 % of the live-sealing pair's ${max%.*}"
+: >"$RIG_ROOT/changes"
 /usr/bin/python3 perf/soak.py sample "$MILLRACE_RUN/control.sock" "$CONTROL_PID" "$RIG_ROOT/samples.jsonl" &
 sampler=$!
-change_all &
-changer=$!
-rig_bench "$model" "$RIG_ROOT/report.json" --seconds "$seconds" --rate "$rate" --attempts 10 --timeout-ms 50
+rig_bench "$model" "$RIG_ROOT/report.json" --seconds "$seconds" --rate "$rate" --attempts 10 --timeout-ms 50 --epoch-datagrams "$EPOCH_DATAGRAMS" ||
+	say "soak: $(tail -1 "$MR_WORK/log/bench.log")"
 sleep 1.5 # one more sample: everything has arrived
 kill "$changer" "$sampler"
 wait "$changer" "$sampler" 2>/dev/null
 mkdir -p "$BUILD/perf"
-/usr/bin/python3 perf/soak.py judge "$RIG_ROOT/samples.jsonl" "$RIG_ROOT/report.json" "$BUILD/perf/soak.json" >"$RIG_ROOT/verdict"
+jq -n --argjson max "$max" --argjson rate "$rate" --arg model "$model" --arg kind "$kind" --argjson epoch "$EPOCH_DATAGRAMS" \
+	--argjson limits "$(grep -c limits "$RIG_ROOT/changes")" --argjson models "$(grep -c model "$RIG_ROOT/changes")" \
+	--arg machine "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), $(nproc) cores, $(uname -r)" \
+	--arg commit "$(git rev-parse --short HEAD 2>/dev/null || echo none)" \
+	'{machine: $machine, commit: $commit, model: $model, port: $kind, max_req_s: $max, rate: $rate, epoch_datagrams: $epoch,
+	limit_changes: $limits, model_changes: $models}' >"$RIG_ROOT/run.json"
+/usr/bin/python3 perf/soak.py judge "$RIG_ROOT/samples.jsonl" "$RIG_ROOT/report.json" "$RIG_ROOT/run.json" "$BUILD/perf/soak.json" >"$RIG_ROOT/verdict"
 status=$?
 cat "$RIG_ROOT/verdict"
-jq --argjson max "$max" '.max_req_s = $max' "$BUILD/perf/soak.json" >"$RIG_ROOT/soak.json" && cp "$RIG_ROOT/soak.json" "$BUILD/perf/soak.json"
 rig_down
 echo "$(grep -c '^ok' "$RIG_ROOT/verdict") passed, $(grep -c '^not ok' "$RIG_ROOT/verdict") failed, 0 skipped"
 exit "$status"

@@ -17,7 +17,7 @@ static volatile sig_atomic_t stop;
 static void on_signal(int number)
 {
 	(void)number;
-	stop = 1;
+	stop = stop ? STOP_NOW : STOP_SENDING;
 }
 
 static int pin(int32_t core, struct error *err)

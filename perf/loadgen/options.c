@@ -199,7 +199,8 @@ void options_help(void)
 	       "  closed loop: millrace-bench --url HOST:PORT --ca FILE --model NAME --seconds 10\n"
 	       "  open loop:   ... --rate 100000 --poisson   (latency counts from when each was due)\n\n"
 	       "Rate and latency speak of results; refusals and losses are counted apart. Exit 0: every\n"
-	       "request was answered, and as --expect says; 1: not so; 2: wrong usage.\n\n");
+	       "request was answered, and as --expect says; 1: not so; 2: wrong usage. A signal (TERM, INT) ends\n"
+	       "the sending, a second one the run.\n\n");
 	for (int i = 0; i < ROWS; i++) {
 		printf("  --%-17s %s%s%s%s\n", table[i].name, table[i].help,
 			table[i].fallback ? " [" : "", table[i].fallback ? table[i].fallback : "",

@@ -455,9 +455,11 @@ static int loop(struct run *run, const volatile sig_atomic_t *stop)
 	uint64_t next_progress = run->started_tsc + run->hz;
 	int rc = 0, got = 0, sent = 0;
 
-	while (rc >= 0 && !*stop) {
+	while (rc >= 0 && *stop < STOP_NOW) {
 		uint64_t now = clock_tsc();
 
+		if (mr_unlikely(*stop) && run->limit > run->next)
+			run->limit = run->next;
 		if (run->stage_at == run->stage_n)
 			stage_burst(run, now);
 		sent = flush(run);

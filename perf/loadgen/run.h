@@ -37,6 +37,9 @@ struct run_report {
 	double cpu_user_s, cpu_system_s; /* of this process, while it ran */
 };
 
+/* *stop: send no new requests but wait for those outstanding; STOP_NOW: do not even wait. */
+enum { STOP_SENDING = 1, STOP_NOW = 2 };
+
 /* Run to the end, or until *stop; `flood` may be NULL. 0 with *report, or -errno with err. */
 int bench_run(struct run_report *report, const struct options *o, struct bench_sessions *sessions,
 	struct workload *workload, struct transport *transport, struct flood *flood,

@@ -152,6 +152,27 @@ void view_status(const json_t *r)
 
 /* -- lists ----------------------------------------------------------------------------------- */
 
+static void engines_table(const json_t *list)
+{
+	const json_t *e;
+	size_t i;
+	TABLE(t, ">engine", ">cpu", "state", ">runs", ">cycles/run");
+
+	if (!json_array_size(list))
+		return;
+	json_array_foreach(list, i, e) {
+		char n[2][UNIT_BYTES], runs[UNIT_BYTES], cycles[UNIT_BYTES];
+		double done = field_number(e, "runs");
+
+		snprintf(n[0], UNIT_BYTES, "%.0f", field_number(e, "engine"));
+		snprintf(n[1], UNIT_BYTES, "%.0f", field_number(e, "cpu"));
+		table_row(&t, (const char *const[]){n[0], n[1], field_text(e, "state"), unit_count(done, runs),
+			unit_count(done > 0 ? field_number(e, "busy_cycles") / done : 0, cycles)});
+	}
+	puts("");
+	table_print(&t);
+}
+
 void view_workers(const json_t *r)
 {
 	const json_t *w;
@@ -174,6 +195,7 @@ void view_workers(const json_t *r)
 			unit_us(field_number(w, "heartbeat_age_us"), beat)});
 	}
 	table_print(&t);
+	engines_table(json_object_get(r, "engines"));
 }
 
 /* "12 us / 101 us": a run of 1 row and of 32. */

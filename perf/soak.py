@@ -65,13 +65,15 @@ def judge(samples, report, run, out):
                - sum(n for name, n in drops.items() if name != "drop_reply_tx"))
     replies = {name: n for name, n in delta.items() if name.startswith("reply_") and n}
     seconds = rows[-1]["s"] - rows[0]["s"]
+    sent_s = load["sent"] / load["seconds"]
     wanted_steps = min(load["sent"] // about["epoch_datagrams"], int(load["seconds"] / 5))  # no two within 4 s
     memory = {who: flat([r[who] for r in rows]) for who in ("control_kib", "dataplane_kib")}
     sentences = [
         (load["unanswered"] == 0 and load["status"]["result"] == load["sent"],
          f"{load['sent']} requests sent, {load['status']['result']} results, {load['unanswered']} lost"),
-        (load["sent"] >= 0.97 * about["rate"] * load["seconds"],
-         f"{load['sent'] / load['seconds']:.0f} requests a second were sent, {about['rate']} meant"),
+        (about["max_after_req_s"] > 0 and sent_s >= 0.78 * min(about["max_req_s"], about["max_after_req_s"]),
+         f"{sent_s:.0f} requests a second were sent, {about['rate']} meant: {100 * sent_s / about['max_req_s']:.0f} % of the maximum before, "
+         f"{100 * sent_s / max(about['max_after_req_s'], 1):.0f} % of the one after"),
         (loss == 0, f"datagrams dropped for a fault of theirs: {loss} {drops}"),
         (drops.get("drop_reply_tx", 0) == 0,
          f"replies that found the client's queue full: {drops.get('drop_reply_tx', 0)}"),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Two workers on two threads that get packets of one lane, which the one that does not own it hands over, while this thread swaps the model
- * under them. Made for ThreadSanitizer as much as for its asserts.
+ * under them or takes the lane's session from key epoch to key epoch. Made for ThreadSanitizer as much as for its asserts.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,6 +19,7 @@ enum { REQUESTS = 4000, FRAME_BYTES = 160, SWAPS = 40, BURST = 8 };
 struct traffic {
 	struct rig *rig;
 	uint32_t *answered; /* by all workers, atomic */
+	uint32_t *allowed;  /* frames each may have sent so far, atomic */
 	uint32_t worker;
 	uint8_t (*frames)[FRAME_BYTES];
 	size_t *lengths;
@@ -38,7 +39,7 @@ static void *drive(void *arg)
 
 	/* The owner of the lane goes on until the other one's packets have been answered too. */
 	for (uint32_t i = 0; __atomic_load_n(t->answered, __ATOMIC_ACQUIRE) < 2 * REQUESTS;) {
-		for (uint32_t k = 0; k < BURST && i < REQUESTS; k++)
+		for (uint32_t k = 0; k < BURST && i < __atomic_load_n(t->allowed, __ATOMIC_ACQUIRE); k++)
 			i += port_mem_put(port, t->frames[i], t->lengths[i]);
 		worker_poll(w);
 		for (size_t n = port_mem_get(port, f); n; n = port_mem_get(port, f)) {
@@ -51,9 +52,9 @@ static void *drive(void *arg)
 	return NULL;
 }
 
-static void traffic_init(struct traffic *t, struct rig *r, uint32_t worker, uint32_t *answered)
+static void traffic_init(struct traffic *t, struct rig *r, uint32_t worker, uint32_t *answered, uint32_t *allowed)
 {
-	*t = (struct traffic){.rig = r, .worker = worker, .answered = answered};
+	*t = (struct traffic){.rig = r, .worker = worker, .answered = answered, .allowed = allowed};
 	t->frames = calloc(REQUESTS, FRAME_BYTES);
 	t->answers = calloc(2 * REQUESTS, FRAME_BYTES);
 	t->lengths = calloc(REQUESTS, sizeof(*t->lengths));
@@ -68,8 +69,9 @@ static void traffic_uninit(struct traffic *t)
 	free(t->answer_lengths);
 }
 
-/* Every answer is one of the two versions', and no reply counter came twice. */
-static void check_answers(const struct traffic *t, struct rig_client *c, uint8_t *seen)
+/* Every answer is one of the two versions', and no reply counter came twice. All of an epoch, `in_epoch` answers,
+ * came before the next. */
+static void check_answers(const struct traffic *t, struct rig_client *c, uint8_t *seen, uint32_t in_epoch)
 {
 	float one[RIG_OUT], two[RIG_OUT];
 
@@ -79,7 +81,9 @@ static void check_answers(const struct traffic *t, struct rig_client *c, uint8_t
 		struct rig_reply got;
 
 		c->replies = 0;
+		c->epoch = (uint8_t)(i / in_epoch);
 		assert_true(rig_open(c, t->answers[i], t->answer_lengths[i], &got));
+		assert_int_equal(got.head.flags, c->epoch & WIRE_FLAG_EPOCH_MASK);
 		assert_int_equal(got.reply.status, WIRE_RESULT);
 		assert_memory_equal(got.rows, got.reply.detail % 2 ? one : two, sizeof(one));
 		assert_true(got.head.counter < 2 * REQUESTS);
@@ -105,7 +109,7 @@ static void swaps_under_two_workers_lose_nothing_and_repeat_no_nonce(void **stat
 	static struct rig r;
 	static uint8_t seen[2 * REQUESTS];
 	struct traffic t[2];
-	uint32_t answered = 0;
+	uint32_t answered = 0, allowed = REQUESTS;
 	struct rig_client c;
 	pthread_t threads[2];
 
@@ -113,8 +117,8 @@ static void swaps_under_two_workers_lose_nothing_and_repeat_no_nonce(void **stat
 	rig_init(&r, 2);
 	rig_model(&r, 0, 1, rig_artifact("alpha", 1, 1.0f, 1, 64));
 	rig_session(&r, &c, 0x1001, 0, false);
-	traffic_init(&t[0], &r, 0, &answered);
-	traffic_init(&t[1], &r, 1, &answered);
+	traffic_init(&t[0], &r, 0, &answered, &allowed);
+	traffic_init(&t[1], &r, 1, &answered, &allowed);
 	for (uint32_t i = 0; i < 2 * REQUESTS; i++)
 		t[i % 2].lengths[i / 2] = rig_rows(&c, t[i % 2].frames[i / 2], "alpha", sample, 1);
 	/* Even if one thread has finished before the other starts. */
@@ -129,9 +133,58 @@ static void swaps_under_two_workers_lose_nothing_and_repeat_no_nonce(void **stat
 		pthread_join(threads[i], NULL);
 	model_table_reap(&r.models);
 	assert_int_equal(r.released, SWAPS - 1); /* all but previous and current */
-	check_answers(&t[0], &c, seen);
-	check_answers(&t[1], &c, seen);
+	check_answers(&t[0], &c, seen, 2 * REQUESTS);
+	check_answers(&t[1], &c, seen, 2 * REQUESTS);
 	check_hand_over(&r, &c, t);
+	traffic_uninit(&t[0]);
+	traffic_uninit(&t[1]);
+	rig_uninit(&r);
+}
+
+enum { EPOCHS = 40, IN_EPOCH = REQUESTS / EPOCHS };
+
+/* The service thread's part of a key change, in a hurry: no packet of an older epoch is on its way. */
+static void step_keys(struct rig *r)
+{
+	for (int i = 0; i < 2; i++)
+		ratchet_take(r->shared.sessions, &r->workers[i]->promotions);
+	ratchet_turn(r->shared.sessions, UINT64_MAX);
+}
+
+/* Both workers get the first packets of each epoch at the same time. */
+static void epochs_step_under_two_workers_once_each(void **state)
+{
+	static struct rig r;
+	static uint8_t seen[2 * REQUESTS];
+	struct traffic t[2];
+	uint32_t answered = 0, allowed = 0;
+	struct rig_client c;
+	pthread_t threads[2];
+
+	(void)state;
+	rig_init(&r, 2);
+	rig_model(&r, 0, 1, rig_artifact("alpha", 1, 1.0f, 1, 64));
+	rig_session(&r, &c, 0x1001, 0, false);
+	traffic_init(&t[0], &r, 0, &answered, &allowed);
+	traffic_init(&t[1], &r, 1, &answered, &allowed);
+	for (uint32_t i = 0; i < 2 * REQUESTS; i++) {
+		c.epoch = (uint8_t)(i / (2 * IN_EPOCH));
+		t[i % 2].lengths[i / 2] = rig_rows(&c, t[i % 2].frames[i / 2], "alpha", sample, 1);
+	}
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, drive, &t[i]), 0);
+	for (uint32_t e = 1; e <= EPOCHS; e++) {
+		__atomic_store_n(&allowed, e * IN_EPOCH, __ATOMIC_RELEASE);
+		while (__atomic_load_n(&answered, __ATOMIC_ACQUIRE) < 2 * e * IN_EPOCH)
+			usleep(20);
+		step_keys(&r);
+	}
+	for (int i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	check_answers(&t[0], &c, seen, 2 * IN_EPOCH);
+	check_answers(&t[1], &c, seen, 2 * IN_EPOCH);
+	check_hand_over(&r, &c, t);
+	assert_int_equal(sessions_cell(r.shared.sessions, c.key_id)->epoch, EPOCHS - 1);
 	traffic_uninit(&t[0]);
 	traffic_uninit(&t[1]);
 	rig_uninit(&r);
@@ -208,6 +261,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_engine_computes_what_the_worker_answers),
 		cmocka_unit_test(swaps_under_two_workers_lose_nothing_and_repeat_no_nonce),
+		cmocka_unit_test(epochs_step_under_two_workers_once_each),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

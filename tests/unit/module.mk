@@ -8,6 +8,11 @@ test_shared_rings_SRCS = tests/unit/test_shared_rings.c ebpf/limit_table.c datap
 	dataplane/base/error.c
 test_shared_rings_LIBS = -lcmocka
 
+# Two threads on the rings between workers and engines; for SAN=thread.
+TESTS += test_worker_rings
+test_worker_rings_SRCS = tests/unit/test_worker_rings.c dataplane/handover.c dataplane/replay.c
+test_worker_rings_LIBS = -lcmocka
+
 test_wire_keys_SRCS = tests/unit/test_wire_keys.c dataplane/base/hkdf.c
 test_wire_keys_LIBS = -lcmocka -lcrypto
 

@@ -30,19 +30,24 @@ static void prefetch_cells(struct worker *w)
 }
 
 /* May a packet of this epoch be opened? 0 or the drop. Current, next and previous are told apart by two
- * bits; the next one's keys are looked at only when they stand ready. */
+ * bits; the next one's keys are looked at only when they stand ready. Another worker may promote them
+ * while we look: then once more. */
 static int epoch_check(const struct session_cell *c, uint32_t flags, uint64_t now_ns)
 {
-	uint32_t ahead = (flags - __atomic_load_n(&c->epoch, __ATOMIC_ACQUIRE)) & WIRE_FLAG_EPOCH_MASK;
+	uint32_t epoch, ahead;
 
-	if (mr_likely(ahead == 0 && now_ns < __atomic_load_n(&c->fresh_until_ns, __ATOMIC_RELAXED)))
-		return 0;
-	if (now_ns >= __atomic_load_n(&c->expires_ns, __ATOMIC_RELAXED))
-		return STATS_DROP_EXPIRED;
-	if (ahead == 1 && __atomic_load_n(&c->next_ready, __ATOMIC_ACQUIRE))
-		return 0;
-	if (ahead == 3 && now_ns < __atomic_load_n(&c->previous_until_ns, __ATOMIC_RELAXED))
-		return 0;
+	do {
+		epoch = __atomic_load_n(&c->epoch, __ATOMIC_ACQUIRE);
+		ahead = (flags - epoch) & WIRE_FLAG_EPOCH_MASK;
+		if (mr_likely(ahead == 0 && now_ns < __atomic_load_n(&c->fresh_until_ns, __ATOMIC_RELAXED)))
+			return 0;
+		if (now_ns >= __atomic_load_n(&c->expires_ns, __ATOMIC_RELAXED))
+			return STATS_DROP_EXPIRED;
+		if (ahead == 1 && __atomic_load_n(&c->next_ready, __ATOMIC_ACQUIRE) != SESSION_NEXT_NONE)
+			return 0;
+		if (ahead == 3 && now_ns < __atomic_load_n(&c->previous_until_ns, __ATOMIC_RELAXED))
+			return 0;
+	} while (__atomic_load_n(&c->epoch, __ATOMIC_RELAXED) != epoch);
 	return STATS_DROP_EPOCH;
 }
 

@@ -120,7 +120,12 @@ size_t port_mem_get(struct port_mem *p, void *frame)
 
 uint32_t port_mem_unused(const struct port_mem *p)
 {
-	return p->pool->n_unused;
+	uint32_t n;
+
+	pthread_mutex_lock(&p->pool->lock);
+	n = p->pool->n_unused;
+	pthread_mutex_unlock(&p->pool->lock);
+	return n;
 }
 
 static uint64_t mem_now(void *ctx)

@@ -81,10 +81,10 @@ static bool promotions_full(const struct promotions *p)
 
 void session_promote(struct sessions *s, struct session_cell *c, struct promotions *p, uint64_t now_ns)
 {
-	uint32_t ready = 1;
+	uint32_t ready = SESSION_NEXT_READY;
 
-	if (promotions_full(p) || !__atomic_compare_exchange_n(&c->next_ready, &ready, 0, false,
-					  __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+	if (promotions_full(p) || !__atomic_compare_exchange_n(&c->next_ready, &ready, SESSION_NEXT_TAKEN,
+					  false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		return;
 	__atomic_store_n(&c->epoch_began_ns, now_ns, __ATOMIC_RELAXED);
 	__atomic_store_n(&c->sent_before, sessions_reserved(s, c), __ATOMIC_RELAXED);
@@ -94,6 +94,7 @@ void session_promote(struct sessions *s, struct session_cell *c, struct promotio
 		fresh_until(c, __atomic_load_n(&c->expires_ns, __ATOMIC_RELAXED)), __ATOMIC_RELAXED);
 	__atomic_store_n(&s->slots[c->key_id & s->mask].promoted, c->epoch + 1, __ATOMIC_RELEASE);
 	__atomic_store_n(&c->epoch, c->epoch + 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&c->next_ready, SESSION_NEXT_NONE, __ATOMIC_RELEASE); /* who sees it sees the epoch */
 	failpoint("ratchet.promoted");
 	p->slots[p->head % PROMOTIONS] = c->key_id & s->mask;
 	__atomic_store_n(&p->head, p->head + 1, __ATOMIC_RELEASE);
@@ -186,7 +187,7 @@ int ratchet_prepare(const struct sessions *s, struct session_cell *c, struct ses
 	failpoint("ratchet.wiped");
 	__atomic_store_n(&c->previous_until_ns, 0, __ATOMIC_RELAXED);
 	ratchet_expand(s, c, slot, next);
-	__atomic_store_n(&c->next_ready, 1, __ATOMIC_RELEASE);
+	__atomic_store_n(&c->next_ready, SESSION_NEXT_READY, __ATOMIC_RELEASE);
 	return 0;
 }
 

@@ -30,6 +30,9 @@ enum {
 
 enum session_direction { SESSION_C2S, SESSION_S2C };
 
+/* The keys of epoch + 1. While one worker promotes them, others go on opening with them. */
+enum session_next { SESSION_NEXT_NONE, SESSION_NEXT_READY, SESSION_NEXT_TAKEN };
+
 struct session_cell {
 	/* line 0 decides on a packet */
 	uint32_t ready; /* release-stored last, 0-stored first */
@@ -48,7 +51,7 @@ struct session_cell {
 	uint64_t previous_until_ns; /* 0 = the keys of epoch - 1 are gone */
 	uint64_t sent_before;       /* send counters reserved when the epoch began, over all lanes */
 	uint64_t challenge;         /* wire.h, path challenge */
-	uint32_t next_ready;        /* 1 = the keys of epoch + 1 stand ready; taken by one promotion */
+	uint32_t next_ready;        /* atomic: enum session_next */
 	uint32_t pad;
 } MR_ALIGNED(64);
 

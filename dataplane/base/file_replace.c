@@ -1,18 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Whole small files, atomically: see file_replace.h.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/failpoint.h"
 #include "base/file_replace.h"
+
+#define TEMP_SUFFIX ".tmp-XXXXXX"
+enum { STALE_S = 60 };
 
 static ssize_t read_all(int fd, char *data, size_t n)
 {
@@ -93,13 +99,43 @@ static void sync_folder(const char *path)
 	close(fd);
 }
 
+/* Is `name` a temporary file of ours for the file called `base`? */
+static bool is_temp(const char *name, const char *base)
+{
+	size_t n = strlen(base), fixed = sizeof(TEMP_SUFFIX) - 1 - 6;
+
+	return strlen(name) == n + sizeof(TEMP_SUFFIX) - 1 && memcmp(name, base, n) == 0 &&
+	       memcmp(name + n, TEMP_SUFFIX, fixed) == 0;
+}
+
+/* What writers of this file left that were killed. One that is still at it is younger. */
+static void clear_stale(const char *path)
+{
+	char folder[PATH_MAX], file[PATH_MAX], *base;
+	const struct dirent *e;
+	struct stat st;
+	DIR *d;
+
+	snprintf(folder, sizeof(folder), "%s", path);
+	snprintf(file, sizeof(file), "%s", path);
+	base = basename(file);
+	d = opendir(dirname(folder));
+	while (d && (e = readdir(d)))
+		if (is_temp(e->d_name, base) && fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+			S_ISREG(st.st_mode) && time(NULL) - st.st_mtime > STALE_S)
+			unlinkat(dirfd(d), e->d_name, 0);
+	if (d)
+		closedir(d);
+}
+
 int file_replace(const char *path, const void *data, size_t n, mode_t mode, struct error *err)
 {
 	char temp[PATH_MAX];
 	int fd, rc;
 
-	if (snprintf(temp, sizeof(temp), "%s.XXXXXX", path) >= (int)sizeof(temp))
+	if (snprintf(temp, sizeof(temp), "%s" TEMP_SUFFIX, path) >= (int)sizeof(temp))
 		return error_set(err, -ENAMETOOLONG, "%s: path too long", path);
+	clear_stale(path);
 	fd = mkostemp(temp, O_CLOEXEC);
 	if (fd < 0)
 		return error_set(err, -errno, "%s: %s", temp, strerror(errno));

@@ -13,5 +13,6 @@
 int file_read(const char *path, size_t max, char **out, size_t *n, struct error *err);
 
 /* Write data[0..n) as `path`: temporary file beside it with `mode`, fsync, rename, fsync of the folder.
- * 0 or -errno with err; on error `path` is as it was. */
+ * Temporary files of a minute ago and older, of writers that were killed, are removed. 0 or -errno with err; on
+ * error `path` is as it was. */
 int file_replace(const char *path, const void *data, size_t n, mode_t mode, struct error *err);

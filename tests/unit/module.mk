@@ -34,3 +34,7 @@ test_doze_LIBS = -lcmocka
 TESTS += test_cache
 test_cache_SRCS = tests/unit/test_cache.c dataplane/cache.c dataplane/text_hash.c dataplane/base/pool.c
 test_cache_LIBS = -lcmocka -lIPSec_MB
+
+TESTS += test_file_replace
+test_file_replace_SRCS = tests/unit/test_file_replace.c dataplane/base/file_replace.c dataplane/base/error.c
+test_file_replace_LIBS = -lcmocka

@@ -11,6 +11,6 @@ kills_LIBS = -lcmocka $(WORKER_LIBS)
 else
 tests-built: failpoints-built
 failpoints-built:
-	$(Q)$(MAKE) $(JOBS) FAILPOINTS=1 SAN=$(SAN) $(BUILD)/failpoints/tests/kills
+	$(Q)$(MAKE) $(JOBS) FAILPOINTS=1 SAN=$(SAN) $(BUILD)/failpoints/tests/kills $(BUILD)/failpoints/bin/millrace-dataplane
 .PHONY: failpoints-built
 endif

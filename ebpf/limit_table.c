@@ -130,7 +130,8 @@ static void move_tat(uint64_t *word, uint64_t now, uint64_t from, uint64_t to, u
 	do {
 		uint64_t ahead = tat > now ? tat - now : 0;
 
-		moved = now + scale_ahead(ahead, from, to, burst);
+		/* One in the past stays there: to a worker whose clock was read before ours, "now" is ahead. */
+		moved = ahead ? now + scale_ahead(ahead, from, to, burst) : tat;
 		moved += moved == tat;
 	} while (!__atomic_compare_exchange_n(word, &tat, moved, false, __ATOMIC_ACQ_REL,
 		__ATOMIC_ACQUIRE));

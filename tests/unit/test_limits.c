@@ -276,6 +276,21 @@ static void a_slower_plan_counts_from_now_on_and_raises_no_alarm(void **state)
 	assert_in_range(admitted, 99, 101);
 }
 
+/* Whoever lost his core between reading the clock and charging must not find the plan's change in his future. */
+static void a_change_of_plan_is_not_ahead_of_an_older_clock(void **state)
+{
+	struct limit_plan plan = {.rate_per_s = 500, .burst_units = 10, .flags = LIMIT_ACTIVE};
+	struct limit_slot slot = slot_of(1000, 10);
+
+	(void)state;
+	assert_int_equal(limits_charge(&slot, epoch, 1).verdict, LIMIT_ADMITTED);
+	assert_true(limits_charge_refusal(&slot, epoch));
+	assert_int_equal(limits_set(&slot, &plan, (epoch + 10 * SECOND) >> LIMITS_TICK_SHIFT, NULL), 0);
+	assert_false(limits_shouting(&slot, epoch + 9 * SECOND));
+	assert_int_equal(limits_charge(&slot, epoch + 9 * SECOND, 10).verdict, LIMIT_ADMITTED);
+	assert_int_equal(limits_charge(&slot, epoch + 9 * SECOND, 1).verdict, LIMIT_REFUSED);
+}
+
 static void what_was_used_of_the_burst_stays_used(void **state)
 {
 	struct limit_plan other = {.rate_per_s = 5000, .burst_units = 100, .flags = LIMIT_ACTIVE};
@@ -436,6 +451,7 @@ int main(void)
 		cmocka_unit_test(who_keeps_to_the_plan_is_never_called_shouting),
 		cmocka_unit_test(a_faster_plan_counts_from_now_on),
 		cmocka_unit_test(a_slower_plan_counts_from_now_on_and_raises_no_alarm),
+		cmocka_unit_test(a_change_of_plan_is_not_ahead_of_an_older_clock),
 		cmocka_unit_test(what_was_used_of_the_burst_stays_used),
 		cmocka_unit_test(a_refused_plan_changes_nothing),
 		cmocka_unit_test(tampering_is_noticed_and_cured),

@@ -403,11 +403,13 @@ static int give_up_or_retry(struct run *run, uint64_t i, struct slot *slot, uint
 	return 0;
 }
 
-static int sweep(struct run *run, uint64_t now)
+/* `got`: what the last receive() brought. An answer that waits in our own queue, because we were kept from
+ * our core, is not lost: asking again for a whole window of them would flood that queue. */
+static int sweep(struct run *run, uint64_t now, int got)
 {
 	int rc = 0;
 
-	if (now < run->next_sweep_tsc || run->stage_at < run->stage_n)
+	if (now < run->next_sweep_tsc || run->stage_at < run->stage_n || got == TRANSPORT_BURST)
 		return 0;
 	run->next_sweep_tsc = now + run->hz / SWEEP_HZ;
 	for (uint64_t i = run->oldest; i < run->next && !rc; i++) {
@@ -466,7 +468,7 @@ static int loop(struct run *run, const volatile sig_atomic_t *stop)
 		if (run->flood && now < run->end_tsc && sent >= 0)
 			rc = flood_turn(run->flood, now);
 		got = receive(run);
-		rc = rc < 0 ? rc : sent < 0 ? sent : got < 0 ? got : sweep(run, now);
+		rc = rc < 0 ? rc : sent < 0 ? sent : got < 0 ? got : sweep(run, now, got);
 		if (finished(run, now))
 			break;
 		if (show)

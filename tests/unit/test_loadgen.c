@@ -9,6 +9,7 @@
 #include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "perf/loadgen/run.h"
@@ -21,6 +22,7 @@ struct fake {
 	struct transport base;
 	struct channel server;
 	uint64_t stall_from_ns, stall_to_ns; /* nothing arrives in this time */
+	uint64_t absent_ns;                  /* the client loses its core for so long, once, with answers waiting */
 	uint32_t lose_every, refuse_every;   /* by request id; 0 = none */
 	uint32_t lose_part_every;            /* the middle one of a result, the first time it is sent */
 	uint32_t send_takes, send_calls;     /* every other send(): no more than so many; 0 = all */
@@ -119,6 +121,10 @@ static int fake_receive(struct transport *t, struct datagram *d)
 
 	if (now >= f->stall_from_ns && now < f->stall_to_ns)
 		return 0;
+	if (f->absent_ns && f->head - f->tail >= TRANSPORT_BURST) {
+		usleep((useconds_t)(f->absent_ns / 1000));
+		f->absent_ns = 0;
+	}
 	for (; n < TRANSPORT_BURST && f->tail != f->head; n++, f->tail++) {
 		memcpy(f->handed_out[n], f->queue[f->tail % QUEUE], f->bytes[f->tail % QUEUE]);
 		d[n] = (struct datagram){f->handed_out[n], f->bytes[f->tail % QUEUE]};
@@ -271,6 +277,27 @@ static void what_a_full_queue_does_not_take_is_sent_later(void **state)
 	free(r);
 }
 
+static void an_answer_in_our_own_queue_is_not_asked_for_again(void **state)
+{
+	struct fake *f = calloc(1, sizeof(*f));
+	struct run_report *r = calloc(1, sizeof(*r));
+	struct options o = options();
+
+	(void)state;
+	o.count = 5000;
+	o.window = 96;
+	o.timeout_ms = 100;
+	o.attempts = 3;
+	f->absent_ns = 250 * NS_PER_MS;
+	run(f, &o, r);
+	assert_int_equal(r->status[WIRE_RESULT], 5000);
+	assert_true(r->max_us >= 240e3);
+	assert_int_equal(r->retries, 0);
+	assert_int_equal(r->first_try_losses, 0);
+	free(f);
+	free(r);
+}
+
 static void a_result_of_several_datagrams_is_put_together(void **state)
 {
 	struct fake *f = calloc(1, sizeof(*f));
@@ -300,6 +327,7 @@ int main(void)
 		cmocka_unit_test(what_is_never_answered_is_counted_and_not_measured),
 		cmocka_unit_test(a_refusal_is_an_answer_and_no_speed),
 		cmocka_unit_test(what_a_full_queue_does_not_take_is_sent_later),
+		cmocka_unit_test(an_answer_in_our_own_queue_is_not_asked_for_again),
 		cmocka_unit_test(a_result_of_several_datagrams_is_put_together),
 	};
 

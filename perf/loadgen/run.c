@@ -20,6 +20,7 @@ enum {
 	LIVE_RING = 1 << 17, /* requests that can be waited for at once; pre-sealed: all of them */
 	STAGE_BYTES = 1280,
 	SWEEP_HZ = 500,
+	DOUBLINGS = 5, /* of the time before a retry */
 	PREFETCH_KEY_BYTES = 384,
 	CLOCK_DATAGRAMS = 64, /* of a session, between two looks at the clock for its ratchet */
 };
@@ -370,7 +371,7 @@ static int retry(struct run *run, uint64_t i, struct slot *slot, uint64_t now)
 		run->r->queue_full++; /* and due again in the next sweep, whole */
 		return 0;
 	}
-	slot->due_tsc = now + (run->timeout_tsc << slot->attempts);
+	slot->due_tsc = now + (run->timeout_tsc << (slot->attempts < DOUBLINGS ? slot->attempts : DOUBLINGS));
 	slot->attempts++;
 	run->r->retries++;
 	return sent < 0 ? sent : 0;

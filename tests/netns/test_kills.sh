@@ -69,7 +69,7 @@ kill_all() {
 		for place in $round; do
 			# Some time to serve between two deaths, unless it is to die while it starts.
 			[[ $place == adopt.* || $place == artifact.* || $place == mailbox.* ]] ||
-				{ wait_for 10 "a dataplane before $place" ready_and_alive && sleep 0.3; }
+				{ wait_for 10 "a dataplane before $place" ready_and_alive && sleep 0.5; }
 			/usr/bin/python3 tests/netns/kills.py order "$ORDERS" "$place" 10 || { echo "        nobody died at $place" && bad=1; }
 			deaths=$((deaths + 1))
 		done
@@ -93,7 +93,7 @@ watch_begin "$MR_WORK/nonces.json"
 MILLRACE_FLOOD_KEY=$guest MILLRACE_API_KEY=$key nsenter --net=/run/netns/client -- nice -n -10 millrace-bench --port "udp:$MR_CLIENT_DATA" \
 	--url "$MR_SERVER_MGMT:8443" --pin "$(stack_pin)" --model digits --core "$MR_CLIENT_CORE" --rows-file "$ZOO/digits/heldout_x.npy" \
 	--order rr --expect "$ZOO/digits/expected.npy" --json "$MR_WORK/report.json" --quiet --sessions 8 --epoch-datagrams 100 \
-	--rate 400 --seconds 200 --attempts 7 --timeout-ms 300 --flood replay --flood-rate 1000 --flood-address "$ATTACKER" \
+	--rate 400 --seconds 200 --attempts 16 --timeout-ms 150 --flood replay --flood-rate 1000 --flood-address "$ATTACKER" \
 	2>>"$MR_WORK/log/bench.log" &
 client=$!
 guests &

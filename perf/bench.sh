@@ -4,7 +4,7 @@
 #
 #   BENCH=id,id   run the measurements these rows come from (prefixes will do: BENCH=risk.memif,rtt; sizes)
 #   BENCH_COUNT=n requests of a throughput run (2000000)
-#   BENCH_FULL=1  also s100000 (enrolling takes minutes)
+#   BENCH_FULL=1  also s100000 (enrolling takes about a minute)
 #
 # Server and client are pinned to a core each. Rates: pre-sealed requests, closed loop, best of the windows.
 # shellcheck disable=SC2317 # lib_enter returns in the inner shell only; shellcheck thinks never

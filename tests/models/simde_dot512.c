@@ -3,6 +3,7 @@
  */
 #include "tests/models/simde.h"
 
+#define DOT_BY_INTRINSICS
 #define vectors_avx512 vectors_scalar
 #define dense_vnni_int8 simde_vnni_int8
 #define dense_dot_bf16 simde_dot_bf16

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * The building blocks of the operators' builders: see lower.h.
  */
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -150,10 +151,15 @@ int32_t emit_scalar(const struct onnx_node *n, uint32_t dtype, double value)
 {
 	void *data = arena_alloc(n->g->arena, 1, sizeof(int64_t));
 	float f = (float)value;
-	int64_t i = tensor_is_float(dtype) ? 0 : (int64_t)value;
+	int64_t i = 0;
 
 	if (!data)
 		return no_memory(n);
+	if (!tensor_is_float(dtype)) {
+		if (!(fabs(value) < 0x1p63) || value != trunc(value))
+			return lower_refuse(n, "%g beside integers", value);
+		i = (int64_t)value;
+	}
 	if (tensor_is_float(dtype))
 		tensor_store_f32(dtype, data, 0, 1, &f);
 	else

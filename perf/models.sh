@@ -57,13 +57,18 @@ peer_missing() {
 	[[ -d $MILLRACE_ORT/node_modules/onnxruntime-node ]] || echo "$ORT_PACKAGE could not be installed by npm"
 }
 
-# ours MODEL [options]: {"batch", "us", "rows_s"} a line, from the table of millrace-model bench.
+# ours MODEL [options]: {"batch", "us", "rows_s", "gflops", "pct_bound", "peak_gflops"} a line, from the table of
+# millrace-model bench.
 ours() {
 	local model=$1
 	shift
 	taskset -c "$CORE" "$BUILD/bin/millrace-model" bench "$model" --batch "$BATCHES" --seconds "$TURN_SECONDS" "$@" |
-		awk '$1 == "batch" { table = 1; next }
-			table && $1 ~ /^[0-9]+$/ && NF >= 4 { printf "{\"batch\": %d, \"us\": %s, \"rows_s\": %s}\n", $1, $2, $3 }'
+		awk '$1 == "model" { peak = $(NF - 1); next }
+			$1 == "batch" { table = 1; next }
+			table && $1 ~ /^[0-9]+$/ && NF >= 5 {
+				printf "{\"batch\": %d, \"us\": %s, \"rows_s\": %s, ", $1, $2, $3
+				printf "\"gflops\": %s, \"pct_bound\": %s, \"peak_gflops\": %s}\n", $4, $5, peak
+			}'
 }
 
 theirs() { # MODEL [options]
@@ -92,12 +97,16 @@ measure_model() { # NAME MODEL.onnx
 	jq -nc --arg name "$name" --arg why "$why" --slurpfile ours "$work/ours" --slurpfile theirs "$work/theirs" '
 	def best: group_by(.batch) | map(max_by(.rows_s // 0));
 	($theirs | best) as $peers | $ours | best | .[] | . as $o | ([$peers[] | select(.batch == $o.batch)][0]) as $p |
-	{id: "model.\($name).b\($o.batch).rows_s", value: $o.rows_s, unit: "rows/s"} +
+	def share(x): x * 10 | round / 10;
+	{id: "model.\($name).b\($o.batch).rows_s", value: $o.rows_s, unit: "rows/s", gflops: $o.gflops,
+		pct_bound: $o.pct_bound, peak_gflops: $o.peak_gflops} +
 	if $p == null then {peer: "onnxruntime: \($why)", peer_value: null, ratio: null}
 	elif $p.rows_s == null then {peer: "onnxruntime \($p.version): not above its binding", peer_value: null, ratio: null,
 		peer_us: $p.us, identity_us: $p.identity_us}
 	else {peer: "onnxruntime \($p.version)", peer_value: ($p.rows_s | round), ratio: ($o.rows_s / $p.rows_s * 100 | round / 100),
-		us: $o.us, peer_us: ($p.us * 1000 | round / 1000), identity_us: ($p.identity_us * 1000 | round / 1000)} end'
+		us: $o.us, peer_us: ($p.us * 1000 | round / 1000), identity_us: ($p.identity_us * 1000 | round / 1000),
+		peer_gflops: share($o.gflops * $p.rows_s / $o.rows_s),
+		peer_pct_bound: share($o.pct_bound * $p.rows_s / $o.rows_s)} end'
 	rm -rf "$work"
 }
 

@@ -40,6 +40,7 @@ static double bandwidth(struct bench_peak *peak, double bytes)
 
 static double tensor_flops(const struct tensor_op *t)
 {
+	static const int gates[CELL_END] = {[CELL_RNN] = 1, [CELL_GRU] = 3, [CELL_LSTM] = 4};
 	double out = (double)tensor_elements(&t->out[0]);
 
 	if (t->function == MODEL_FN_MATMUL)
@@ -48,6 +49,10 @@ static double tensor_flops(const struct tensor_op *t)
 		return 2 * out * (double)tensor_span(&t->in[1], 1, t->in[1].rank);
 	if (t->function == MODEL_FN_CONV_LAST) /* [groups][panels][floats][16], or [floats][C] */
 		return 2 * out * t->in[1].dims[t->in[1].rank == 4 ? 2 : 0];
+	if (t->function == MODEL_FN_ATTENTION) /* queries x keys x both widths, every head */
+		return 2.0 * (double)(t->i[0] * t->i[1] * (t->i[2] + t->i[3]) * t->i[4] * t->i[5]);
+	if (t->function == MODEL_FN_RECURRENT) /* out: steps, directions, batch, hidden */
+		return 2 * out * gates[t->i[0]] * (t->in[0].dims[2] + t->out[0].dims[3]);
 	return 0;
 }
 

@@ -71,6 +71,10 @@ test_kernels_SRCS = tests/models/test_kernels.c tests/models/simde_dense.c \
 	tests/models/simde_dot512.c $(RUN_SRCS) $(BASE_SRCS)
 test_kernels_LIBS = -lcmocka $(RUN_LIBS) $(BASE_LIBS)
 
+TESTS += test_passes
+test_passes_SRCS = tests/models/test_passes.c $(COMPILE_SRCS) $(RUN_SRCS) $(BASE_SRCS)
+test_passes_LIBS = -lcmocka $(COMPILE_LIBS) $(RUN_LIBS) $(BASE_LIBS)
+
 TESTS += test_vectors
 test_vectors_SRCS = tests/models/test_vectors.c tests/models/simde_avx512.c \
 	$(addprefix models/run/,vectors_avx2.c vectors_avx512.c vectors_scalar.c)

@@ -63,7 +63,7 @@ static bool is_fusable_conv(const struct ir_graph *g, const struct ir_node *c)
 }
 
 /* conv x constant, conv + constant: BatchNormalization arrives as these two. */
-static int pass_fold_into_conv(struct ir_graph *g, struct error *err)
+int pass_fold_into_conv(struct ir_graph *g, struct error *err)
 {
 	uint32_t *uses = count_uses(g);
 	int32_t *producer = find_producers(g);
@@ -93,7 +93,7 @@ static int pass_fold_into_conv(struct ir_graph *g, struct error *err)
 /* ---- fast forms ---- */
 
 /* A product with a constant matrix on the right is a dense layer. */
-static int pass_form_dense(struct ir_graph *g, struct error *err)
+int pass_form_dense(struct ir_graph *g, struct error *err)
 {
 	(void)err;
 	for (int32_t i = 0; i < g->n_nodes; i++) {
@@ -113,7 +113,7 @@ static int pass_form_dense(struct ir_graph *g, struct error *err)
 
 /* Activations and softmax on float32 have kernels of their own, over all rows of a batch at once.
  */
-static int pass_choose_kernels(struct ir_graph *g, struct error *err)
+int pass_choose_kernels(struct ir_graph *g, struct error *err)
 {
 	(void)err;
 	for (int32_t i = 0; i < g->n_nodes; i++) {
@@ -170,7 +170,7 @@ static bool fusable(
 }
 
 /* dense + constant: the sum moves into the layer's bias. */
-static int pass_fuse_bias(struct ir_graph *g, struct error *err)
+int pass_fuse_bias(struct ir_graph *g, struct error *err)
 {
 	uint32_t *uses = count_uses(g);
 	int32_t *producer = find_producers(g);
@@ -202,7 +202,7 @@ static int pass_fuse_bias(struct ir_graph *g, struct error *err)
 }
 
 /* activation(dense): applied by the layer's kernel before its only store. */
-static int pass_fuse_activation(struct ir_graph *g, struct error *err)
+int pass_fuse_activation(struct ir_graph *g, struct error *err)
 {
 	uint32_t *uses = count_uses(g);
 	int32_t *producer = find_producers(g);
@@ -222,7 +222,7 @@ static int pass_fuse_activation(struct ir_graph *g, struct error *err)
 }
 
 /* Nodes whose outputs nobody uses; backwards, so that their inputs' producers go as well. */
-static int pass_drop_dead(struct ir_graph *g, struct error *err)
+int pass_drop_dead(struct ir_graph *g, struct error *err)
 {
 	uint32_t *uses = count_uses(g);
 

@@ -8,6 +8,21 @@
 /* Run all passes in their order. -ENOMEM, or 0. */
 int passes_run(struct ir_graph *g, struct error *err);
 
+/* Those of passes.c: */
+
+/* Nodes whose outputs nobody uses. */
+int pass_drop_dead(struct ir_graph *g, struct error *err);
+/* A factor or summand a channel (BatchNormalization) goes into the convolution's weights and bias. */
+int pass_fold_into_conv(struct ir_graph *g, struct error *err);
+/* A product with a constant matrix on the right is a dense layer. */
+int pass_form_dense(struct ir_graph *g, struct error *err);
+/* Activations and softmax of float32: the kernels' own. */
+int pass_choose_kernels(struct ir_graph *g, struct error *err);
+/* dense + constant: the layer's bias. */
+int pass_fuse_bias(struct ir_graph *g, struct error *err);
+/* activation(dense): the layer's. */
+int pass_fuse_activation(struct ir_graph *g, struct error *err);
+
 /* The larger ones, in the order they run: */
 
 /* x[:, 3] by a Gather of one known index: a slice. */

@@ -137,10 +137,12 @@ static int add_model(const struct model_entry *m, void *arg)
 
 	for (int i = 0; i < 3; i++) {
 		json_t *v = json_object_get(o, slots[i]);
+		uint64_t n = (uint64_t)json_integer_value(json_object_get(v, "number"));
 
-		if (json_is_object(v))
-			json_object_set_new(v, "run_ns", show_cost(l->ctl, m->index,
-				(uint64_t)json_integer_value(json_object_get(v, "number"))));
+		if (!json_is_object(v))
+			continue;
+		json_object_set_new(v, "run_ns", show_cost(l->ctl, m->index, n));
+		json_object_set_new(v, "kernels", show_kernels(l->ctl, m->index, n));
 	}
 	return json_array_append_new(l->list, o);
 }

@@ -37,6 +37,8 @@ json_t *show_poll(const struct stats_region *s);
 /* What a run of artifact `number` costs, [[rows, ns], ...] as the workers have measured it; null when they
  * do not hold it. */
 json_t *show_cost(struct control *ctl, uint32_t model_index, uint64_t number);
+/* The kernels it runs on, "native avx512-vnni", by the same rule. */
+json_t *show_kernels(struct control *ctl, uint32_t model_index, uint64_t number);
 json_t *show_model_ios(const struct model_file_io *io, uint32_t n, bool batch_dim);
 /* Open Inference Protocol name of an enum wire_dtype: "FP32", ... */
 const char *show_datatype(uint32_t dtype);

@@ -2,6 +2,7 @@
  * The dataplane's figures as JSON for operators: workers, drops, and raw counters for `top`. See show.h.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/histogram.h"
@@ -258,6 +259,18 @@ json_t *show_cost(struct control *ctl, uint32_t model_index, uint64_t number)
 		json_array_append_new(list, json_pack("[i, I]", 1 << i,
 			(json_int_t)__atomic_load_n(&c->run_ns[i], __ATOMIC_RELAXED)));
 	return list;
+}
+
+json_t *show_kernels(struct control *ctl, uint32_t model_index, uint64_t number)
+{
+	const struct stats_cost *c = find_cost(dp_link_live(ctl), model_index, number);
+	char name[sizeof(c->kernels)];
+
+	if (!c)
+		return json_null();
+	memcpy(name, c->kernels, sizeof(name));
+	name[sizeof(name) - 1] = 0;
+	return json_string(name);
 }
 
 json_t *show_poll(const struct stats_region *s)

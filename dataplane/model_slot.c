@@ -2,6 +2,7 @@
  * Three model slots, and the set workers look at: see model_slot.h.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -134,6 +135,10 @@ static void costs_of(const struct live_model *m, uint32_t n_workers, struct stat
 	if (!m) {
 		__atomic_store_n(&out->number, 0, __ATOMIC_RELEASE);
 		return;
+	}
+	if (out->number != m->artifact.number) {
+		__atomic_store_n(&out->number, 0, __ATOMIC_RELEASE);
+		snprintf(out->kernels, sizeof(out->kernels), "%s", model_backend_name(m->model));
 	}
 	for (int b = 0; b < COST_BUCKETS; b++) {
 		uint64_t sum = 0;

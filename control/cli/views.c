@@ -228,7 +228,7 @@ static void add_version(struct table *t, const json_t *m, const char *slot)
 	table_row(t, (const char *const[]){field_text(m, "name"), slot, field_text(v, "state"), version,
 		unit_bytes(field_number(v, "bytes"), size), id, field_true(v, "signed") ? "yes" : "no",
 		field_true(v, "huge_pages") ? "huge" : "normal", load, run_cost(v, cost),
-		field_text(v, "note")});
+		*field_text(v, "kernels") ? field_text(v, "kernels") : "-", field_text(v, "note")});
 }
 
 static void models_table(const json_t *list)
@@ -236,7 +236,7 @@ static void models_table(const json_t *list)
 	const json_t *m;
 	size_t i;
 	TABLE(t, "model", "slot", "state", ">version", ">size", "artifact", "signed", "pages", "loaded in",
-		"run of 1 / 32", "note");
+		"run of 1 / 32", "kernels", "note");
 
 	json_array_foreach(list, i, m) {
 		add_version(&t, m, "current");

@@ -14,7 +14,7 @@
 
 #define STATS_MAGIC 0x31415453524c494dull /* "MILRSTA1" */
 
-enum { STATS_VERSION = 3 };
+enum { STATS_VERSION = 4 };
 
 /* What became of every datagram that a worker received. The balance, always:
  *   RX + GATEWAY + TAKEN_OVER = COMPLETED (authentic requests) + HELD (segments that completed none)
@@ -117,6 +117,7 @@ struct stats_model {
 struct stats_cost {
 	uint64_t number;    /* of the artifact (abi/link.h); 0 = none */
 	uint32_t run_ns[8]; /* of 1, 2, 4 .. 128 rows */
+	char kernels[64];   /* model_backend_name(); set before `number`, ends within */
 };
 
 enum { STATS_COST_SLOTS = 3 }; /* next, current, previous: link_model_slot - 1 */

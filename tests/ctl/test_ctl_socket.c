@@ -469,7 +469,7 @@ static void the_cli_ends_with_0_1_2_or_3_and_speaks_json(void **state)
 		int status;
 		const char *words;
 	} table[] = {{"status", 0, "dataplane"}, {"status", 0, "huge pages"}, {"show models", 0, "digits"},
-		{"show models", 0, "12.0 us / 384 us"},
+		{"show models", 0, "12.0 us / 384 us"}, {"show models", 0, "native avx512-vnni"},
 		{"show workers", 0, "p99"}, {"show sessions", 0, "expires"}, {"show limits", 0, "memfd"},
 		{"show drops", 0, "drop_auth"}, {"show drops", 0, "10.9.8.7"}, {"show license", 0, "Acme"}, {"show plans", 0, "200k"},
 		{"top --interval 0.1", 0, "cycles per request"}, {"model load /digits.mrm", 0, "digits"},

@@ -36,5 +36,6 @@ head -c 30000 "$MR_WORK/v2.mrm" >"$MR_WORK/cut.mrm"
 is "a truncated artifact is refused under load" refused 'bytes' millrace model load "$MR_WORK/cut.mrm" --activate
 is "and the current model stays" eval 'millrace --json show models | jq -e "any(.models[]; .name == \"digits\" and .current.version == 1)"'
 wait "$client"
+is "its kernels are shown" eval 'millrace --json show models | jq -e ".models[0].current.kernels | startswith(\"native \")"'
 is "nobody noticed" report '.answered == .sent and .wrong_rows == 0'
 t_end

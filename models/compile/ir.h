@@ -78,6 +78,7 @@ struct ir_graph {
 	struct ir_port inputs[MODEL_FILE_MAX_IO], outputs[MODEL_FILE_MAX_IO];
 	uint32_t n_inputs, n_outputs;
 	bool batched;
+	double folded; /* multiplications that constants have cost so far */
 	int32_t needs; /* after -ENOTSUP: the graph input whose value must be known, or IR_NONE */
 };
 

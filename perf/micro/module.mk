@@ -15,3 +15,7 @@ bench_shield_LIBS = $(EBPF_LIBS) $(BASE_LIBS)
 MICRO += bench_cache
 bench_cache_SRCS = perf/micro/bench_cache.c dataplane/cache.c dataplane/text_hash.c $(RUN_SRCS) $(BASE_SRCS)
 bench_cache_LIBS = $(RUN_LIBS) $(BASE_LIBS)
+
+MICRO += bench_worker
+bench_worker_SRCS = perf/micro/bench_worker.c $(RIG_SRCS)
+bench_worker_LIBS = -lcmocka $(WORKER_LIBS)

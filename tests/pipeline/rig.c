@@ -122,9 +122,9 @@ static void limits_start(struct rig *r)
 	}
 }
 
-int rig_table(struct session_table **table)
+int rig_table(struct session_table **table, uint32_t capacity)
 {
-	size_t bytes = session_table_bytes(RIG_CAPACITY, RIG_LANES);
+	size_t bytes = session_table_bytes(capacity, RIG_LANES);
 	struct error err = {0};
 	void *map;
 	int fd = fd_region_new("sessions", bytes, true, &map, &err);
@@ -132,18 +132,23 @@ int rig_table(struct session_table **table)
 	assert_true(fd >= 0);
 	*table = map;
 	**table = (struct session_table){.magic = SESSION_MAGIC, .version = SESSION_VERSION,
-		.capacity = RIG_CAPACITY, .lanes = RIG_LANES, .slots_offset = SESSION_TABLE_BYTES,
-		.lanes_offset = SESSION_TABLE_BYTES + RIG_CAPACITY * sizeof(struct session_slot),
+		.capacity = capacity, .lanes = RIG_LANES, .slots_offset = SESSION_TABLE_BYTES,
+		.lanes_offset = SESSION_TABLE_BYTES + capacity * sizeof(struct session_slot),
 		.total_bytes = bytes};
 	return fd;
 }
 
 void rig_init(struct rig *r, uint32_t n_workers)
 {
+	rig_init_sessions(r, n_workers, RIG_CAPACITY);
+}
+
+void rig_init_sessions(struct rig *r, uint32_t n_workers, uint32_t capacity)
+{
 	memset(r, 0, sizeof(*r));
 	r->n_workers = n_workers;
 	r->begin_ns = RIG_BEGIN_NS;
-	r->sessions_fd = rig_table(&r->table);
+	r->sessions_fd = rig_table(&r->table, capacity);
 	limits_start(r);
 	r->parse = (struct parse_config){.ipv4 = server4, .ipv6 = server6, .udp_port = RIG_PORT,
 		.lanes = RIG_LANES};
@@ -154,7 +159,7 @@ void rig_init(struct rig *r, uint32_t n_workers)
 void rig_uninit(struct rig *r)
 {
 	rig_stop(r);
-	munmap(r->table, session_table_bytes(RIG_CAPACITY, RIG_LANES));
+	munmap(r->table, r->table->total_bytes);
 	munmap(r->limits, RIG_SLOTS * sizeof(struct limit_slot));
 	close(r->sessions_fd);
 	close(r->limits_fd);
@@ -170,7 +175,7 @@ void rig_table_session(struct session_table *table, uint64_t now_ns, struct rig_
 
 	memset(c, 0, sizeof(*c));
 	c->key_id = key_id;
-	c->slot = key_id & (RIG_CAPACITY - 1);
+	c->slot = key_id & (table->capacity - 1);
 	c->source = v6 ? client6 : client4;
 	c->server = v6 ? server6 : server4;
 	memset(c->secret, (int)key_id, sizeof(c->secret));

@@ -66,6 +66,8 @@ int rig_set_up(void **state);
 int rig_tear_down(void **state);
 
 void rig_init(struct rig *r, uint32_t n_workers);
+/* With room for `capacity` sessions, a power of two, instead of RIG_CAPACITY. */
+void rig_init_sessions(struct rig *r, uint32_t n_workers, uint32_t capacity);
 void rig_uninit(struct rig *r);
 /* The dataplane alone: drop the one that rig_init() made, and start another in a process of its own. */
 void rig_stop(struct rig *r);
@@ -82,7 +84,7 @@ void rig_ratchet(struct rig *r);
 
 /* The two halves of that for tests that run the real program: an empty table (its fd), and one
  * session. */
-int rig_table(struct session_table **table);
+int rig_table(struct session_table **table, uint32_t capacity);
 void rig_table_session(struct session_table *table, uint64_t now_ns, struct rig_client *c,
 	uint32_t key_id, uint32_t subscriber, bool v6);
 

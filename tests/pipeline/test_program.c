@@ -309,7 +309,7 @@ static void supplies(struct stage *t)
 	t->limits[0].refused_interval_ticks = (NS_PER_S << LIMITS_TICK_SHIFT) / 100;
 	t->limits[0].model_mask = 1;
 	t->limits[0].flags = LIMIT_ACTIVE;
-	t->sessions_fd = rig_table(&t->table);
+	t->sessions_fd = rig_table(&t->table, RIG_CAPACITY);
 	t->artifact_fd = rig_artifact("alpha", 1, 1.0f, 1, 64);
 }
 

@@ -41,21 +41,34 @@ static void load_shared(struct worker *w)
 	}
 }
 
-static uint64_t add_cycles(struct worker *w, enum stats_stage stage, uint64_t since)
+/* A stage of a timed burst begins. */
+static uint64_t begin(const struct worker *w)
 {
-	uint64_t now = clock_tsc();
+	return mr_unlikely(w->timed) ? clock_tsc() : 0;
+}
 
-	w->stats->stage_cycles[stage] += now - since;
+/* It ended: count it, also for the bursts that are not timed. The next one begins. */
+static uint64_t end(struct worker *w, enum stats_stage stage, uint64_t since)
+{
+	uint64_t now;
+
+	if (mr_likely(!w->timed))
+		return 0;
+	now = clock_tsc();
+	w->stats->stage_cycles[stage] += (now - since) * WORKER_TIMED_EVERY;
 	return now;
 }
 
 static void finish(struct worker *w)
 {
-	uint64_t now_ns = w->clock.now_ns(w->clock.ctx);
+	uint64_t ns;
 
-	heartbeat(w, now_ns);
-	w->stats->service_ns[histogram_bucket(now_ns - w->burst.now_ns)] += w->burst.n - w->backlog.moved;
+	heartbeat(w, w->burst.now_ns);
 	w->idle_polls = 0;
+	if (mr_likely(!w->timed))
+		return;
+	ns = w->clock.now_ns(w->clock.ctx) - w->burst.now_ns;
+	w->stats->service_ns[histogram_bucket(ns)] += (uint64_t)(w->burst.n - w->backlog.moved) * WORKER_TIMED_EVERY;
 }
 
 /* HTTPS requests take a turn of their own when the queue is empty, and every so often when it is not. */
@@ -72,16 +85,16 @@ static void gateway_turn(struct worker *w)
 /* From the requests that run to the port. */
 static void second_half(struct worker *w)
 {
-	uint64_t t = clock_tsc();
+	uint64_t t = begin(w);
 
 	stage_batch(w);
-	t = add_cycles(w, STATS_STAGE_BATCH, t);
+	t = end(w, STATS_STAGE_BATCH, t);
 	stage_infer(w);
-	t = add_cycles(w, STATS_STAGE_INFER, t);
+	t = end(w, STATS_STAGE_INFER, t);
 	stage_reply(w);
-	t = add_cycles(w, STATS_STAGE_REPLY, t);
+	t = end(w, STATS_STAGE_REPLY, t);
 	stage_tx(w);
-	add_cycles(w, STATS_STAGE_TX, t);
+	end(w, STATS_STAGE_TX, t);
 }
 
 /* Those who wait for their share. Their requests may be answered over HTTPS. */
@@ -130,20 +143,22 @@ static bool idle(struct worker *w)
 
 bool worker_poll(struct worker *w)
 {
-	uint64_t t = clock_tsc();
+	uint64_t t;
 
+	w->timed = w->busy_polls % WORKER_TIMED_EVERY == 0;
+	t = begin(w);
 	quiesce_tick(w->quiesce);
 	worker_count(w, STATS_POLLS, 1);
 	if (!stage_rx(w))
 		return idle(w);
 	load_shared(w);
-	t = add_cycles(w, STATS_STAGE_RX, t);
+	t = end(w, STATS_STAGE_RX, t);
 	stage_parse(w);
-	t = add_cycles(w, STATS_STAGE_PARSE, t);
+	t = end(w, STATS_STAGE_PARSE, t);
 	stage_auth(w);
-	t = add_cycles(w, STATS_STAGE_AUTH, t);
+	t = end(w, STATS_STAGE_AUTH, t);
 	stage_limit(w);
-	add_cycles(w, STATS_STAGE_LIMIT, t);
+	end(w, STATS_STAGE_LIMIT, t);
 	second_half(w);
 	finish(w);
 	if (mr_unlikely(w->backlog.engaged))

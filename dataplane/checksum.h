@@ -18,13 +18,18 @@ static inline uint64_t checksum_add(uint64_t sum, const void *data, size_t n)
 		sum += v;
 		sum += sum < v; /* end-around carry */
 	}
-	if (n) {
-		v = 0;
-		memcpy(&v, p, n);
-		sum += v;
-		sum += sum < v;
+	v = 0; /* what is left, without a call of memcpy() for up to seven bytes */
+	if (n & 4) {
+		uint32_t word;
+
+		memcpy(&word, p, sizeof(word));
+		v = word;
+		p += 4;
 	}
-	return sum;
+	for (size_t at = n & 4; at < n; at++, p++)
+		v |= (uint64_t)*p << (8 * at);
+	sum += v;
+	return sum + (sum < v);
 }
 
 /* Fold to 16 bits and complement: the value to store; 0 when the data held its own checksum. */

@@ -88,6 +88,12 @@ struct outgoing {
 	uint8_t order[WORKER_MAX_FRAMES]; /* packet of send[i] */
 };
 
+/* Units admitted in this burst that are not yet in the slot. */
+struct meter {
+	struct limit_slot *slot;
+	uint64_t units;
+};
+
 struct worker {
 	/* this burst's view of `shared` */
 	struct sessions *sessions;
@@ -117,6 +123,7 @@ struct worker {
 	struct wide wide;         /* none: requests and replies of one datagram only */
 	struct segments segments;
 	struct keeping keeping;
+	struct meter meter; /* empty between bursts */
 	struct extra extra;
 	struct outgoing out;
 	struct gateway_worker gateway;

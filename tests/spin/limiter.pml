@@ -134,7 +134,7 @@ gone:
 }
 
 /* scale_ahead(): units ahead stay units ahead, within the new burst */
-#define MOVED(t, at, from, to) ((at) + MIN((MAX(t, at) - (at)) * (to) / (from), BURST(to)))
+#define MOVED(t, at, from, to) ((t) > (at) -> (at) + MIN(((t) - (at)) * (to) / (from), BURST(to)) : (t))
 
 proctype control()
 {

@@ -122,6 +122,19 @@ static int run_audit_verify(struct ctl_request *rq, json_t **result, struct erro
 		"path", audit_path(rq->ctl)), err);
 }
 
+/* A whole number from min to max; `fallback` where it is not given. */
+static int whole_arg(struct ctl_request *rq, const char *name, uint32_t min, uint32_t max,
+	uint32_t fallback, uint32_t *out, struct error *err)
+{
+	const json_t *v = json_object_get(rq->args, name);
+	double d = v ? json_number_value(v) : fallback;
+
+	if (!(d >= min && d <= max) || d != (double)(uint32_t)d)
+		return error_set(err, -EINVAL, "\"%s\" must be a whole number from %u to %u", name, min, max);
+	*out = (uint32_t)d;
+	return 0;
+}
+
 /* -- models ---------------------------------------------------------------------------------- */
 
 static void on_progress(uint64_t done_bytes, uint64_t total, const char *text, void *arg)
@@ -167,6 +180,37 @@ static int run_model_rollback(struct ctl_request *rq, json_t **result, struct er
 	int rc = models_rollback(rq->ctl, text_arg(rq, "name"), rq->dry_run, &job, err);
 
 	(void)result;
+	return rc ? rc : CTL_ASYNC;
+}
+
+/* What is not given stays as it is. */
+static int take_cache(struct ctl_request *rq, struct mailbox_cache *c, struct error *err)
+{
+	const struct model_entry *m = models_find(rq->ctl, text_arg(rq, "name"));
+	const json_t *shared = json_object_get(rq->args, "shared");
+	int rc;
+
+	if (!m)
+		return error_set(err, -ENOENT, "no model %.63s is loaded", text_arg(rq, "name"));
+	if (json_object_size(rq->args) < 2)
+		return error_set(err, -EINVAL, "nothing to change: give memory_kb, ttl_ms or shared");
+	*c = m->cache;
+	rc = whole_arg(rq, "memory_kb", 0, MAILBOX_CACHE_MAX_KB, c->memory_kb, &c->memory_kb, err);
+	if (!rc)
+		rc = whole_arg(rq, "ttl_ms", 0, MAILBOX_CACHE_MAX_TTL_MS, c->ttl_ms, &c->ttl_ms, err);
+	if (shared)
+		c->shared = json_is_true(shared);
+	return rc;
+}
+
+static int run_model_cache(struct ctl_request *rq, json_t **result, struct error *err)
+{
+	struct model_job job = {on_progress, on_done, rq};
+	struct mailbox_cache c;
+	int rc = take_cache(rq, &c, err);
+
+	(void)result;
+	rc = rc ? rc : models_cache(rq->ctl, text_arg(rq, "name"), &c, rq->dry_run, &job, err);
 	return rc ? rc : CTL_ASYNC;
 }
 
@@ -260,19 +304,6 @@ static int run_subscriber_remove(struct ctl_request *rq, json_t **result, struct
 	return rc ? rc : done(result, json_object(), err);
 }
 
-/* A whole number from min to max; `fallback` where it is not given. */
-static int whole_arg(struct ctl_request *rq, const char *name, uint32_t min, uint32_t max,
-	uint32_t fallback, uint32_t *out, struct error *err)
-{
-	const json_t *v = json_object_get(rq->args, name);
-	double d = v ? json_number_value(v) : fallback;
-
-	if (!(d >= min && d <= max) || d != (double)(uint32_t)d)
-		return error_set(err, -EINVAL, "\"%s\" must be a whole number from %u to %u", name, min, max);
-	*out = (uint32_t)d;
-	return 0;
-}
-
 /* Units a month: any whole number that JSON carries; plans_set() knows the largest. */
 static int quota_arg(struct ctl_request *rq, uint64_t *out, struct error *err)
 {
@@ -360,6 +391,10 @@ static const struct ctl_command commands[] = {
 		"make the next version current"},
 	{"model.rollback", CTL_OPERATOR, true, {{"name", CTL_TEXT, true}}, run_model_rollback,
 		"make the previous version current again"},
+	{"model.cache", CTL_OPERATOR, true,
+		{{"name", CTL_TEXT, true}, {"memory_kb", CTL_NUMBER, false}, {"ttl_ms", CTL_NUMBER, false},
+			{"shared", CTL_FLAG, false}},
+		run_model_cache, "keep a model's answers for the same input; effective at once, begins empty"},
 	{"model.unload", CTL_OPERATOR, true, {{"name", CTL_TEXT, true}}, run_model_unload,
 		"take a model out of service and memory"},
 	{"subscriber.add", CTL_OPERATOR, true,

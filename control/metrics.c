@@ -215,7 +215,23 @@ struct page {
 	int what;
 };
 
-enum { MODEL_LIVE_GAUGE, MODEL_BYTES, MODEL_REQUESTS, MODEL_ROWS, MODEL_CYCLES, MODEL_METRICS };
+enum { MODEL_LIVE_GAUGE, MODEL_BYTES, MODEL_REQUESTS, MODEL_ROWS, MODEL_CYCLES, MODEL_CACHE_BYTES,
+	MODEL_CACHE_ENTRIES, MODEL_CACHE_HITS, MODEL_CACHE_MISSES, MODEL_CACHE_EXPIRED, MODEL_CACHE_EVICTED,
+	MODEL_METRICS };
+
+static uint64_t cache_value(const struct stats_region *s, uint32_t index, int what)
+{
+	const struct stats_cache *c = s && index < DP_MAX_MODELS ? &s->caches[index] : NULL;
+
+	if (!c)
+		return 0;
+	return what == MODEL_CACHE_BYTES     ? c->bytes
+	       : what == MODEL_CACHE_ENTRIES ? c->entries
+	       : what == MODEL_CACHE_HITS    ? c->hits
+	       : what == MODEL_CACHE_MISSES  ? c->misses
+	       : what == MODEL_CACHE_EXPIRED ? c->expired
+					     : c->evicted;
+}
 
 static uint64_t model_sum(const struct stats_region *s, uint32_t index, int what)
 {
@@ -232,11 +248,14 @@ static uint64_t model_sum(const struct stats_region *s, uint32_t index, int what
 static int write_model(const struct model_entry *m, void *arg)
 {
 	static const char *const names[MODEL_METRICS] = {"model_live", "model_bytes",
-		"model_requests_total", "model_rows_total", "model_infer_cycles_total"};
+		"model_requests_total", "model_rows_total", "model_infer_cycles_total", "model_cache_bytes",
+		"model_cache_entries", "model_cache_hits_total", "model_cache_misses_total",
+		"model_cache_expired_total", "model_cache_evicted_total"};
 	struct page *p = arg;
 	uint64_t v = p->what == MODEL_LIVE_GAUGE ? m->current.state == MODEL_LIVE
 		     : p->what == MODEL_BYTES  ? m->current.bytes
-					       : model_sum(p->stats, m->index, p->what);
+		     : p->what < MODEL_CACHE_BYTES ? model_sum(p->stats, m->index, p->what)
+						   : cache_value(p->stats, m->index, p->what);
 
 	evbuffer_add_printf(p->out, "millrace_%s{", names[p->what]);
 	label(p->out, "model", m->name);
@@ -253,7 +272,13 @@ static void write_models(struct page *p)
 		{"model_bytes", "gauge", "size of the current artifact"},
 		{"model_requests_total", "counter", "requests answered with a result"},
 		{"model_rows_total", "counter", "rows answered with a result"},
-		{"model_infer_cycles_total", "counter", "TSC cycles spent in the model"}};
+		{"model_infer_cycles_total", "counter", "TSC cycles spent in the model"},
+		{"model_cache_bytes", "gauge", "memory of the model's response caches"},
+		{"model_cache_entries", "gauge", "rows whose answers are kept"},
+		{"model_cache_hits_total", "counter", "rows answered from the response cache"},
+		{"model_cache_misses_total", "counter", "rows that had to be computed"},
+		{"model_cache_expired_total", "counter", "of these, rows that were kept but too old"},
+		{"model_cache_evicted_total", "counter", "kept rows that gave way to others"}};
 
 	for (p->what = 0; p->what < MODEL_METRICS; p->what++) {
 		head(p->out, metrics[p->what].name, metrics[p->what].type, metrics[p->what].help);

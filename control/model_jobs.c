@@ -129,7 +129,7 @@ void model_jobs_resume(struct control *ctl)
 
 static const char *verb(const struct job *j)
 {
-	static const char *const verbs[] = {"load", "activate", "roll back", "unload"};
+	static const char *const verbs[] = {"load", "activate", "roll back", "unload", "change the cache of"};
 
 	return verbs[j->kind];
 }
@@ -139,6 +139,7 @@ static void done_in_dataplane(struct job *j)
 {
 	struct control *ctl = j->ctl;
 	struct model *m = model_of(j);
+	struct error err = {0};
 
 	switch (j->kind) {
 	case JOB_LOAD:
@@ -163,8 +164,11 @@ static void done_in_dataplane(struct job *j)
 	case JOB_UNLOAD:
 		model_clear(ctl, m);
 		break;
+	case JOB_CACHE:
+		model_keep_cache(ctl, m, &j->cache, &err);
+		break;
 	}
-	finish(j, 0, NULL);
+	finish(j, err.code, &err);
 }
 
 /* "the dataplane did not load it: no room for ...". */
@@ -273,6 +277,9 @@ static void go_on(struct job *j)
 		break;
 	case JOB_ROLLBACK:
 		rc = command(j, CMD_MODEL_ROLLBACK, 0);
+		break;
+	case JOB_CACHE:
+		rc = command(j, CMD_MODEL_CACHE, mailbox_cache_pack(&j->cache));
 		break;
 	default:
 		rc = command(j, CMD_MODEL_UNLOAD, 0);
@@ -453,7 +460,7 @@ int models_load(struct control *ctl, const char *path, const char *name, bool ac
 
 /* Begin a job without a load; what `needs` must be in its slot. */
 static int begin(struct control *ctl, const char *name, enum job_kind kind, bool dry_run,
-	const struct model_job *user, struct error *err)
+	const struct model_job *user, struct job **out, struct error *err)
 {
 	struct model *m = model_by_name(ctl, name);
 	struct job *j;
@@ -477,23 +484,36 @@ static int begin(struct control *ctl, const char *name, enum job_kind kind, bool
 	else if (kind == JOB_ROLLBACK)
 		j->aim = m->previous.v.number;
 	timer(j, 0); /* from the loop: `done` never comes before we have returned */
+	if (out)
+		*out = j;
 	return 0;
 }
 
 int models_activate(struct control *ctl, const char *name, bool dry_run, const struct model_job *job,
 	struct error *err)
 {
-	return begin(ctl, name, JOB_ACTIVATE, dry_run, job, err);
+	return begin(ctl, name, JOB_ACTIVATE, dry_run, job, NULL, err);
 }
 
 int models_rollback(struct control *ctl, const char *name, bool dry_run, const struct model_job *job,
 	struct error *err)
 {
-	return begin(ctl, name, JOB_ROLLBACK, dry_run, job, err);
+	return begin(ctl, name, JOB_ROLLBACK, dry_run, job, NULL, err);
 }
 
 int models_unload(struct control *ctl, const char *name, bool dry_run, const struct model_job *job,
 	struct error *err)
 {
-	return begin(ctl, name, JOB_UNLOAD, dry_run, job, err);
+	return begin(ctl, name, JOB_UNLOAD, dry_run, job, NULL, err);
+}
+
+int models_cache(struct control *ctl, const char *name, const struct mailbox_cache *cache, bool dry_run,
+	const struct model_job *job, struct error *err)
+{
+	struct job *j;
+	int rc = begin(ctl, name, JOB_CACHE, dry_run, job, &j, err);
+
+	if (!rc)
+		j->cache = *cache;
+	return rc;
 }

@@ -174,9 +174,12 @@ static void confirm(struct control *ctl, uint32_t index, uint32_t slot)
 
 void models_attached(struct control *ctl)
 {
-	for (uint32_t i = 0; i < DP_MAX_MODELS; i++)
+	for (uint32_t i = 0; i < DP_MAX_MODELS; i++) {
+		if (ctl->models->all[i].pub.name[0])
+			model_send_cache(ctl, &ctl->models->all[i]);
 		for (uint32_t slot = LINK_SLOT_NEXT; slot <= LINK_SLOT_PREVIOUS; slot++)
 			confirm(ctl, i, slot);
+	}
 	subscribers_apply_all(ctl);
 	model_jobs_resume(ctl);
 }

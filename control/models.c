@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "control/config.h"
+#include "control/dp_link.h"
 #include "control/license.h"
 #include "control/models_private.h"
 #include "control/store.h"
@@ -150,6 +151,7 @@ static int assign(struct control *ctl, struct model *m, const char *name, struct
 	m->pub.index = index;
 	m->pub.id = wire_model_id(name);
 	snprintf(m->pub.name, sizeof(m->pub.name), "%s", name);
+	model_send_cache(ctl, m);
 	return 0;
 }
 
@@ -205,6 +207,32 @@ void model_remember(struct control *ctl, const struct model *m)
 
 	if (rc)
 		log_error("model %s will not be loaded at the next start: %s", m->pub.name, err.text);
+}
+
+/* ---- response caches ------------------------------------------------------------------------- */
+
+int model_keep_cache(struct control *ctl, struct model *m, const struct mailbox_cache *cache, struct error *err)
+{
+	m->pub.cache = *cache;
+	if (store_run(ctl->store, err, "UPDATE model SET cache_kb = ?1, cache_ttl_ms = ?2, cache_shared = ?3 "
+			"WHERE idx = ?4", "iiii", (int64_t)cache->memory_kb, (int64_t)cache->ttl_ms,
+			(int64_t)cache->shared, (int64_t)m->pub.index))
+		return error_prefix(err, "the cache is in force, but only until the next restart");
+	return 0;
+}
+
+/* Which model asked is in `arg` by index alone: the name may have changed hands. */
+static void cache_sent(int result, void *arg)
+{
+	if (result && result != -ECONNRESET)
+		log_error("the model of index %u has no response cache: %s", (uint32_t)(uintptr_t)arg,
+			strerror(-result));
+}
+
+void model_send_cache(struct control *ctl, const struct model *m)
+{
+	dp_link_command(ctl, CMD_MODEL_CACHE, m->pub.index, mailbox_cache_pack(&m->pub.cache), cache_sent,
+		(void *)(uintptr_t)m->pub.index);
 }
 
 static int path_row(struct sqlite3_stmt *st, void *arg)
@@ -309,6 +337,8 @@ static int load_row(struct sqlite3_stmt *st, void *arg)
 	e->index = (uint32_t)index;
 	store_text(st, 1, e->name, sizeof(e->name));
 	e->id = wire_model_id(e->name);
+	e->cache = (struct mailbox_cache){.memory_kb = (uint32_t)sqlite3_column_int64(st, 2),
+		.ttl_ms = (uint32_t)sqlite3_column_int64(st, 3), .shared = sqlite3_column_int64(st, 4)};
 	return 0;
 }
 
@@ -408,7 +438,8 @@ int models_init(struct control *ctl, struct error *err)
 	rc = model_keys_read(&s->keys, ctl->config->models.trusted_keys,
 		ctl->config->models.trusted_keys_count, err);
 	if (!rc)
-		rc = store_query(ctl->store, err, load_row, s, "SELECT idx, name FROM model", "");
+		rc = store_query(ctl->store, err, load_row, s, "SELECT idx, name, cache_kb, cache_ttl_ms, "
+			"cache_shared FROM model", "");
 	if (!rc)
 		rc = store_query(ctl->store, err, counter_row, &s->last_number,
 			"SELECT value FROM counter WHERE name = 'artifact'", "");

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "abi/link.h"
+#include "abi/mailbox.h"
 #include "abi/model_file.h"
 #include "control/control.h"
 
@@ -32,6 +33,7 @@ struct model_entry {
 	uint32_t id; /* wire_model_id(name) */
 	struct model_version next, current, previous; /* state MODEL_EMPTY = slot is free */
 	struct model_file_header header; /* of current, else of next */
+	struct mailbox_cache cache; /* its response caches; outlives versions and restarts */
 };
 
 /* Progress and end of a long operation; `done` is called exactly once, from the loop. */
@@ -55,6 +57,10 @@ int models_rollback(struct control *ctl, const char *name, bool dry_run, const s
 	struct error *err);
 int models_unload(struct control *ctl, const char *name, bool dry_run, const struct model_job *job,
 	struct error *err);
+
+/* Give the model response caches like `cache`, live; the dataplane decides whether it can. Same return rule. */
+int models_cache(struct control *ctl, const char *name, const struct mailbox_cache *cache, bool dry_run,
+	const struct model_job *job, struct error *err);
 
 const struct model_entry *models_find(struct control *ctl, const char *name); /* NULL = none */
 int models_each(struct control *ctl, int (*fn)(const struct model_entry *m, void *arg), void *arg);

@@ -29,7 +29,7 @@ struct model_at_start {
 	uint8_t artifact[MODEL_FILE_HASH_BYTES];
 };
 
-enum job_kind { JOB_LOAD, JOB_ACTIVATE, JOB_ROLLBACK, JOB_UNLOAD };
+enum job_kind { JOB_LOAD, JOB_ACTIVATE, JOB_ROLLBACK, JOB_UNLOAD, JOB_CACHE };
 
 struct job {
 	struct control *ctl;
@@ -44,6 +44,7 @@ struct job {
 	uint32_t tries;
 	uint64_t aim; /* the artifact that shall be current in the end, 0 = none */
 	struct held held; /* LOAD: what is being loaded */
+	struct mailbox_cache cache; /* CACHE: what is wanted */
 	struct model_load *load;
 	struct event *timer; /* deadline of a wait, or the next try */
 	struct model_job user;
@@ -86,6 +87,10 @@ void model_clear(struct control *ctl, struct model *m);
 void model_forget_name(struct control *ctl, struct model *m);
 /* Persist which artifact is current. */
 void model_remember(struct control *ctl, const struct model *m);
+/* Persist and publish the response caches the dataplane has agreed to. 0 or -errno with err. */
+int model_keep_cache(struct control *ctl, struct model *m, const struct mailbox_cache *cache, struct error *err);
+/* Tell a dataplane that attaches, or one that knows another model under this index. */
+void model_send_cache(struct control *ctl, const struct model *m);
 /* Where an adopted artifact was loaded from, if it is the one remembered. */
 void model_recall(struct control *ctl, const struct model *m, struct model_version *v);
 /* The licence has room for `m` going live. 0 or -errno with err. */

@@ -107,6 +107,12 @@ static json_t *model_version(const struct model_version *v)
 	return o;
 }
 
+static json_t *model_cache(const struct mailbox_cache *c)
+{
+	return c->memory_kb ? json_pack("{s:I, s:I, s:b}", "memory_kb", (json_int_t)c->memory_kb, "ttl_ms",
+		(json_int_t)c->ttl_ms, "shared", c->shared) : json_null();
+}
+
 json_t *show_model(const struct model_entry *m)
 {
 	json_t *o = json_object();
@@ -119,6 +125,7 @@ json_t *show_model(const struct model_entry *m)
 	json_object_set_new(o, "previous", model_version(&m->previous));
 	json_object_set_new(o, "max_rows", number(m->header.max_rows));
 	json_object_set_new(o, "cost_units", number(m->header.cost_units));
+	json_object_set_new(o, "cache", model_cache(&m->cache));
 	json_object_set_new(o, "inputs", show_model_ios(m->header.inputs, m->header.n_inputs, false));
 	json_object_set_new(o, "outputs", show_model_ios(m->header.outputs, m->header.n_outputs, false));
 	return o;
@@ -144,6 +151,8 @@ static int add_model(const struct model_entry *m, void *arg)
 		json_object_set_new(v, "run_ns", show_cost(l->ctl, m->index, n));
 		json_object_set_new(v, "kernels", show_kernels(l->ctl, m->index, n));
 	}
+	if (m->cache.memory_kb)
+		json_object_update_new(json_object_get(o, "cache"), show_cache(l->ctl, m->index));
 	return json_array_append_new(l->list, o);
 }
 
@@ -432,6 +441,7 @@ static void status_service(struct control *ctl, const struct show_rate *rate, js
 	models_each(ctl, count_models, &models);
 	json_object_set_new(o, "models", json_pack("{s:I, s:I}", "live", (json_int_t)models_live(ctl),
 		"known", models));
+	json_object_set_new(o, "cache", show_cache(ctl, SHOW_ALL_MODELS));
 	json_object_set_new(o, "subscribers", number(subscribers_count(ctl)));
 	json_object_set_new(o, "sessions", number(sessions_count(ctl, UINT32_MAX)));
 	json_object_set_new(o, "answered_total", number(dp_link_counter(ctl, STATS_REPLY_RESULT)));

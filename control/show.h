@@ -39,6 +39,10 @@ json_t *show_poll(const struct stats_region *s);
 json_t *show_cost(struct control *ctl, uint32_t model_index, uint64_t number);
 /* The kernels it runs on, "native avx512-vnni", by the same rule. */
 json_t *show_kernels(struct control *ctl, uint32_t model_index, uint64_t number);
+/* What the response caches of a model do: bytes, entries, hits, misses, hit_ratio (null before the first row),
+ * expired, evicted; of all models together with SHOW_ALL_MODELS. Zeros without a dataplane. */
+enum { SHOW_ALL_MODELS = DP_MAX_MODELS };
+json_t *show_cache(struct control *ctl, uint32_t model_index);
 json_t *show_model_ios(const struct model_file_io *io, uint32_t n, bool batch_dim);
 /* Open Inference Protocol name of an enum wire_dtype: "FP32", ... */
 const char *show_datatype(uint32_t dtype);

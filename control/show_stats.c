@@ -273,6 +273,33 @@ json_t *show_kernels(struct control *ctl, uint32_t model_index, uint64_t number)
 	return json_string(name);
 }
 
+static void add_cache(const struct stats_cache *c, struct stats_cache *sum)
+{
+	sum->bytes += __atomic_load_n(&c->bytes, __ATOMIC_RELAXED);
+	sum->entries += __atomic_load_n(&c->entries, __ATOMIC_RELAXED);
+	sum->hits += __atomic_load_n(&c->hits, __ATOMIC_RELAXED);
+	sum->misses += __atomic_load_n(&c->misses, __ATOMIC_RELAXED);
+	sum->expired += __atomic_load_n(&c->expired, __ATOMIC_RELAXED);
+	sum->evicted += __atomic_load_n(&c->evicted, __ATOMIC_RELAXED);
+}
+
+json_t *show_cache(struct control *ctl, uint32_t model_index)
+{
+	const struct stats_region *s = dp_link_live(ctl);
+	struct stats_cache sum = {0};
+	json_t *o;
+
+	for (uint32_t i = 0; s && i < DP_MAX_MODELS; i++)
+		if (model_index == SHOW_ALL_MODELS || i == model_index)
+			add_cache(&s->caches[i], &sum);
+	o = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "bytes", (json_int_t)sum.bytes, "entries",
+		(json_int_t)sum.entries, "hits", (json_int_t)sum.hits, "misses", (json_int_t)sum.misses,
+		"expired", (json_int_t)sum.expired, "evicted", (json_int_t)sum.evicted);
+	json_object_set_new(o, "hit_ratio", sum.hits + sum.misses ?
+		json_real((double)sum.hits / (double)(sum.hits + sum.misses)) : json_null());
+	return o;
+}
+
 json_t *show_poll(const struct stats_region *s)
 {
 	uint64_t wake_ns[STATS_HISTOGRAM_BUCKETS] = {0}, sleeps = 0;

@@ -41,6 +41,9 @@ static const char *const migrations[] = {
 	"ALTER TABLE plan ADD COLUMN quota INTEGER NOT NULL DEFAULT 0;"
 	"ALTER TABLE subscriber ADD COLUMN month INTEGER NOT NULL DEFAULT 0;"
 	"ALTER TABLE subscriber ADD COLUMN month_base INTEGER NOT NULL DEFAULT 0;",
+	"ALTER TABLE model ADD COLUMN cache_kb INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE model ADD COLUMN cache_ttl_ms INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE model ADD COLUMN cache_shared INTEGER NOT NULL DEFAULT 0;",
 };
 enum { SCHEMA_VERSION = sizeof(migrations) / sizeof(migrations[0]) };
 

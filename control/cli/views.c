@@ -110,8 +110,8 @@ static void status_memory(const json_t *r)
 
 static void status_service(const json_t *r)
 {
-	const json_t *m = json_object_get(r, "models");
-	char text[256], a[UNIT_BYTES], b[UNIT_BYTES];
+	const json_t *m = json_object_get(r, "models"), *c = json_object_get(r, "cache");
+	char text[256], a[UNIT_BYTES], b[UNIT_BYTES], hits[UNIT_BYTES], misses[UNIT_BYTES];
 
 	snprintf(text, sizeof(text), "%.0f live of %.0f", field_number(m, "live"),
 		field_number(m, "known"));
@@ -122,6 +122,12 @@ static void status_service(const json_t *r)
 	snprintf(text, sizeof(text), "%s/s  %s in all", unit_count(field_number(r, "answered_per_s"), a),
 		unit_count(field_number(r, "answered_total"), b));
 	line("answered", text);
+	if (field_number(c, "bytes") > 0) {
+		snprintf(text, sizeof(text), "%s, %s rows, %s hits, %s misses", unit_bytes(field_number(c, "bytes"), a),
+			unit_count(field_number(c, "entries"), b), unit_count(field_number(c, "hits"), hits),
+			unit_count(field_number(c, "misses"), misses));
+		line("cache", text);
+	}
 	line("drops", unit_count(field_number(r, "drops_total"), a));
 }
 
@@ -246,9 +252,42 @@ static void models_table(const json_t *list)
 	table_print(&t);
 }
 
+/* Only models that have one. */
+static void caches_table(const json_t *list)
+{
+	const json_t *m;
+	bool any = false;
+	size_t i;
+	TABLE(t, "cache of", ">for each worker", ">TTL", "for", ">in all", ">rows", ">hits", ">misses", ">hit ratio",
+		">evicted", ">expired");
+
+	json_array_foreach(list, i, m) {
+		const json_t *c = json_object_get(m, "cache");
+		char each[UNIT_BYTES], ttl[UNIT_BYTES], all[UNIT_BYTES], rows[UNIT_BYTES], hits[UNIT_BYTES];
+		char misses[UNIT_BYTES], ratio[16] = "-", evicted[UNIT_BYTES], expired[UNIT_BYTES];
+
+		if (!json_is_object(c))
+			continue;
+		any = true;
+		if (json_is_real(json_object_get(c, "hit_ratio")))
+			snprintf(ratio, sizeof(ratio), "%.1f %%", 100 * field_number(c, "hit_ratio"));
+		table_row(&t, (const char *const[]){field_text(m, "name"),
+			unit_bytes(field_number(c, "memory_kb") * 1024, each),
+			field_number(c, "ttl_ms") > 0 ? unit_us(field_number(c, "ttl_ms") * 1e3, ttl) : "-",
+			field_true(c, "shared") ? "everybody" : "each subscriber",
+			unit_bytes(field_number(c, "bytes"), all), unit_count(field_number(c, "entries"), rows),
+			unit_count(field_number(c, "hits"), hits), unit_count(field_number(c, "misses"), misses),
+			ratio, unit_count(field_number(c, "evicted"), evicted),
+			unit_count(field_number(c, "expired"), expired)});
+	}
+	if (any)
+		table_print(&t);
+}
+
 void view_models(const json_t *r)
 {
 	models_table(json_object_get(r, "models"));
+	caches_table(json_object_get(r, "models"));
 }
 
 void view_model(const json_t *r)

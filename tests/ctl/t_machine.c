@@ -324,6 +324,15 @@ int models_unload(struct control *ctl, const char *name, bool dry_run, const str
 	return change(name, job, err);
 }
 
+int models_cache(struct control *ctl, const char *name, const struct mailbox_cache *cache, bool dry_run,
+	const struct model_job *job, struct error *err)
+{
+	(void)ctl;
+	(void)cache;
+	(void)dry_run;
+	return change(name, job, err);
+}
+
 const struct model_entry *models_find(struct control *ctl, const char *name)
 {
 	(void)ctl;

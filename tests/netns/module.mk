@@ -4,4 +4,4 @@ TEST_SCRIPTS += tests/netns/test_host_left.sh tests/netns/test_first_light.sh te
 	tests/netns/test_licence.sh \
 	tests/netns/test_limits.sh tests/netns/test_swap.sh tests/netns/test_crash.sh tests/netns/test_hostile.sh tests/netns/test_secrets.sh tests/netns/test_flood.sh \
 	tests/netns/test_memif.sh \
-	tests/netns/test_share.sh tests/netns/test_engines.sh tests/netns/test_kills.sh
+	tests/netns/test_share.sh tests/netns/test_engines.sh tests/netns/test_kills.sh tests/netns/test_cache.sh

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/failpoint.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "service.h"
 
@@ -66,6 +67,41 @@ static int model_cache(struct service *s, uint64_t index, uint64_t packed, struc
 	return model_table_cache(&s->models, index, &c, err);
 }
 
+static int trace_begin(struct service *s, struct error *err)
+{
+	struct trace *t;
+	int rc;
+
+	if (!s->told)
+		return error_set(err, -EAGAIN, "nobody is served yet");
+	link_pump(&s->link); /* the offer was sent before this command */
+	if (s->shared->trace)
+		return error_set(err, -EBUSY, "another trace has not ended");
+	if (s->trace_fd < 0)
+		return error_set(err, -ENOENT, "no trace was offered");
+	rc = trace_open(&t, s->trace_fd, &s->models, s->shared->n_workers, err);
+	fd_close(s->trace_fd);
+	s->trace_fd = -1;
+	if (!rc)
+		__atomic_store_n(&s->shared->trace, t, __ATOMIC_RELEASE);
+	return rc;
+}
+
+int service_trace_end(struct service *s, struct error *err)
+{
+	struct trace *t = s->shared->trace;
+
+	if (!t)
+		return 0;
+	__atomic_store_n(&s->shared->trace, NULL, __ATOMIC_SEQ_CST);
+	if (!wait_for_workers(s)) {
+		__atomic_store_n(&s->shared->trace, t, __ATOMIC_RELEASE);
+		return error_set(err, -EBUSY, "a worker is busy; the trace goes on");
+	}
+	trace_close(t);
+	return 0;
+}
+
 static int licence(struct service *s, uint64_t until_ns)
 {
 	if (!s->told)
@@ -98,6 +134,10 @@ static int execute(struct service *s, const struct mailbox_message *m, struct er
 		return model_table_rollback(&s->models, m->a, err);
 	case CMD_MODEL_UNLOAD:
 		return model_table_unload(&s->models, m->a, err);
+	case CMD_TRACE_BEGIN:
+		return trace_begin(s, err);
+	case CMD_TRACE_END:
+		return service_trace_end(s, err);
 	case CMD_MODEL_CACHE:
 		return model_cache(s, m->a, m->b, err);
 	case CMD_LICENCE:

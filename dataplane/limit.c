@@ -258,6 +258,8 @@ static void permit(struct worker *w, uint32_t i)
 		return;
 	r->dtype_out = r->model->dtype_out;
 	r->keep = keeps(w, r, bytes);
+	if (mr_unlikely(w->trace != NULL))
+		trace_record(w, w->trace, r);
 	if (mr_likely(!waits(w, r)) || !backlog_put(w, i))
 		w->burst.state[i] = PKT_RUN;
 }

@@ -267,7 +267,7 @@ struct cache_set *live_model_caches_set(struct live_model *m, struct cache_set *
 
 	m->caches = caches;
 	for (uint32_t i = 0; i < n_workers; i++)
-		__atomic_store_n(&m->uses[i].cache, caches ? &caches->all[i] : NULL, __ATOMIC_RELEASE);
+		__atomic_store_n(&m->uses[i].cache, caches ? &caches->all[i] : NULL, __ATOMIC_SEQ_CST);
 	return old;
 }
 

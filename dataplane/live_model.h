@@ -45,6 +45,7 @@ struct live_model {
 	/* service thread only */
 	struct model *model;
 	struct cache_set *caches; /* NULL = none */
+	bool traced; /* its caches are being warmed (trace.h): it stays */
 	struct link_artifact artifact; /* number, id; model_slot unused */
 	char name[WIRE_MODEL_NAME_BYTES];
 	int fd; /* read-only description of the artifact, to offer it again */

@@ -113,6 +113,7 @@ static int memory_init(struct program *p, struct error *err)
 
 static void memory_uninit(struct program *p)
 {
+	trace_close(p->shared.trace);
 	model_table_uninit(&p->service.models);
 	sessions_detach(p->service.sessions);
 	limits_view_close(p->shared.limits);

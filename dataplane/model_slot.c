@@ -117,7 +117,7 @@ void model_table_reap(struct model_table *t)
 		struct model_retired *r = &t->retired[i];
 
 		if (!is_used(r) || !quiesce_passed(t->quiesce, &r->since) ||
-			(r->model && live_model_held(r->model, t->options.n_workers)))
+			(r->model && (r->model->traced || live_model_held(r->model, t->options.n_workers))))
 			continue;
 		if (r->model && t->released)
 			t->released(t->released_ctx, r->model->index, r->model->artifact.number);

@@ -4,7 +4,7 @@
 # Everything a worker needs, without DPDK: linked by the program, the pipeline tests and benches.
 WORKER_SRCS := $(addprefix dataplane/,parse.c neighbour.c replay.c sessions.c ratchet.c handover.c limits_view.c \
 	model_slot.c cost.c admission.c gateway.c wide.c segments.c text_hash.c reply_store.c cache.c path.c live_model.c \
-	fair.c job.c backlog.c engine.c doze.c recall.c worker.c rx.c classify.c auth.c limit.c batch.c infer.c reply.c \
+	fair.c job.c backlog.c engine.c doze.c recall.c trace.c worker.c rx.c classify.c auth.c limit.c batch.c infer.c reply.c \
 	tx.c)
 WORKER_LIBS = $(RUN_LIBS) $(BASE_LIBS) -lbpf
 
@@ -79,3 +79,6 @@ fuzz_segments_LIBS = -lcmocka $(WORKER_LIBS)
 TESTS += test_recall
 test_recall_SRCS = tests/pipeline/test_recall.c tests/pipeline/rig_wide.c $(RIG_SRCS)
 test_recall_LIBS = -lcmocka $(WORKER_LIBS)
+TESTS += test_trace
+test_trace_SRCS = tests/pipeline/test_trace.c tests/pipeline/rig_wide.c $(RIG_SRCS)
+test_trace_LIBS = -lcmocka $(WORKER_LIBS)

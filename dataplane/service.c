@@ -125,6 +125,10 @@ static void adopt(struct service *s, const struct link_message *m, int fd)
 	case LINK_FD_ARTIFACT:
 		adopt_artifact(s, &m->artifact, fd);
 		return;
+	case LINK_FD_TRACE:
+		fd_close(s->trace_fd);
+		s->trace_fd = fd;
+		return;
 	default:
 		break;
 	}
@@ -189,7 +193,10 @@ static void offer_all(struct service *s)
 static void on_attach(void *ctx)
 {
 	struct service *s = ctx;
+	struct error err = {0};
 
+	if (s->started && service_trace_end(s, &err)) /* it was another control's */
+		log_warn("%s", err.text);
 	if (s->started)
 		offer_all(s); /* else service_run() does, when there is something to offer */
 }
@@ -361,7 +368,7 @@ int service_configure(struct service *s, const char *run_dir, struct error *err)
 	bool given = config_is_at(CONFIG_FD);
 	int rc = 0;
 
-	s->limits_fd = s->gateway_fd = s->box_fd = s->signal_fd = s->epoll_fd = -1;
+	s->limits_fd = s->gateway_fd = s->trace_fd = s->box_fd = s->signal_fd = s->epoll_fd = -1;
 	s->link.fd = s->link.listen_fd = s->link.lock_fd = -1;
 	if (given) {
 		rc = config_take(CONFIG_FD, &s->config, err);
@@ -384,6 +391,7 @@ void service_uninit(struct service *s)
 	link_uninit(&s->link);
 	fd_close(s->limits_fd);
 	fd_close(s->gateway_fd);
+	fd_close(s->trace_fd);
 	fd_close(s->box_fd);
 	fd_close(s->signal_fd);
 	fd_close(s->epoll_fd);

@@ -35,6 +35,7 @@ struct service {
 	bool told; /* control has said whether we are licensed, and so offered all it has */
 	struct worker **workers;
 	int limits_fd, gateway_fd; /* to offer again; -1 = none */
+	int trace_fd; /* offered and not begun; -1 = none */
 	int box_fd; /* XDP_MAP_BOX; -1 = no BPF here */
 	struct early_offer early[SERVICE_EARLY_OFFERS];
 	uint32_t n_early;
@@ -55,5 +56,7 @@ void service_uninit(struct service *s);
 void service_publish(struct service *s);
 /* commands.c: take and answer the commands that wait in the mailbox (a bounded number). */
 void service_commands(struct service *s);
+/* commands.c: no worker touches a trace any more. 0, or -EBUSY: a worker does not come round. */
+int service_trace_end(struct service *s, struct error *err);
 /* commands.c: one event to control. False = the ring is full. */
 bool service_event(struct service *s, enum mailbox_event kind, uint64_t a, uint64_t b);

@@ -10,7 +10,7 @@
 
 enum {
 	IDLE_CLOCK_POLLS = 64, /* an idle worker shows life, and looks after its buffers, this often */
-	BUSY_GATEWAY_POLLS = 32, /* under load HTTPS requests are looked at this often */
+	BUSY_GATEWAY_POLLS = 32, /* under load HTTPS requests are looked at, and caches warmed, this often */
 	DRAIN_EMPTY_POLLS = 16,
 	DRAIN_MAX_POLLS = 4096,
 	DRAIN_WAITING_MS = 1500, /* control waits 3 s for an end */
@@ -33,6 +33,7 @@ static void load_shared(struct worker *w)
 	w->sessions = __atomic_load_n(&w->shared->sessions, __ATOMIC_ACQUIRE);
 	w->limits = __atomic_load_n(&w->shared->limits, __ATOMIC_ACQUIRE);
 	w->models = __atomic_load_n(&w->shared->models->published, __ATOMIC_ACQUIRE);
+	w->trace = __atomic_load_n(&w->shared->trace, __ATOMIC_ACQUIRE);
 	w->licensed_until_ns = __atomic_load_n(&w->shared->licensed_until_ns, __ATOMIC_RELAXED);
 	if (mr_unlikely(w->models != w->seen_models)) {
 		if (w->seen_models)
@@ -82,6 +83,15 @@ static void gateway_turn(struct worker *w)
 	gateway_poll(w, g);
 }
 
+/* Warm a response cache a little, if one is being warmed. True = there is more to do. */
+static bool trace_turn(struct worker *w)
+{
+	if (mr_likely(!__atomic_load_n(&w->shared->trace, __ATOMIC_RELAXED)))
+		return false;
+	load_shared(w);
+	return w->trace && trace_warm(w, w->trace);
+}
+
 /* From the requests that run to the port. */
 static void second_half(struct worker *w)
 {
@@ -122,13 +132,15 @@ static void doze(struct worker *w)
 
 static bool idle(struct worker *w)
 {
+	bool warming = trace_turn(w);
+
 	gateway_turn(w);
 	worker_count(w, STATS_POLLS_EMPTY, 1);
 	if (++w->idle_polls % IDLE_CLOCK_POLLS == 0) {
 		uint64_t now_ns = w->clock.now_ns(w->clock.ctx);
 
 		heartbeat(w, now_ns);
-		if (mr_unlikely(w->doze.on) && !w->backlog.engaged &&
+		if (mr_unlikely(w->doze.on) && !w->backlog.engaged && !warming &&
 			now_ns - w->burst.now_ns > DOZE_QUIET_US * NS_PER_US)
 			doze(w);
 		if (mr_unlikely(w->queue->ops->starved(w->queue)))
@@ -163,8 +175,10 @@ bool worker_poll(struct worker *w)
 	finish(w);
 	if (mr_unlikely(w->backlog.engaged))
 		backlog_serve(w, true, second_half_of_waiting);
-	if (++w->busy_polls % BUSY_GATEWAY_POLLS == 0)
+	if (++w->busy_polls % BUSY_GATEWAY_POLLS == 0) {
 		gateway_turn(w);
+		trace_turn(w);
+	}
 	return true;
 }
 

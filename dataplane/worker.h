@@ -24,6 +24,7 @@
 #include "segments.h"
 #include "sessions.h"
 #include "text_hash.h"
+#include "trace.h"
 
 /* Where a worker's time comes from: the kernel, or a test. */
 struct clock_source {
@@ -38,6 +39,7 @@ struct shared {
 	struct limits_view *limits;  /* NULL until control has offered them */
 	struct model_table *models;
 	struct gateway_region *gateway; /* NULL until control has offered it */
+	struct trace *trace;         /* NULL but while rows are recorded or a cache is warmed */
 	uint64_t licensed_until_ns;  /* 0 = not licensed */
 	uint32_t stop;               /* 1 = drain and return */
 	uint32_t n_workers;
@@ -99,6 +101,7 @@ struct worker {
 	struct sessions *sessions;
 	struct limits_view *limits;
 	const struct model_set *models;
+	struct trace *trace;
 	uint64_t licensed_until_ns;
 
 	struct shared *shared;

@@ -30,6 +30,7 @@ enum link_fd {
 	LINK_FD_STATS = 4,    /* dataplane -> control, read-only description */
 	LINK_FD_MAILBOX = 5,  /* dataplane -> control */
 	LINK_FD_ARTIFACT = 6, /* read-only description of a write-sealed memfd; struct link_artifact */
+	LINK_FD_TRACE = 8,    /* abi/trace.h: kept until CMD_TRACE_BEGIN, or until another is offered */
 	LINK_FD_GATEWAY = 7,  /* abi/gateway.h: control makes it, a living dataplane offers it back */
 };
 

@@ -39,6 +39,8 @@ enum mailbox_command {
 	CMD_MODEL_CACHE,       /* a = model index, b = mailbox_cache_pack(): its response cache, from now on
 				* and for versions to come. What is said again changes nothing; else an
 				* empty one takes the old one's place */
+	CMD_TRACE_BEGIN,       /* the region offered last (abi/trace.h) is recorded into, or warmed from */
+	CMD_TRACE_END,         /* no worker touches it any more; not an error when there is none */
 };
 
 /* dataplane -> control */

@@ -16,8 +16,9 @@
 #include "control/models.h"
 #include "control/subscribers.h"
 #include "control/supervisor.h"
+#include "control/traces.h"
 
-enum { DEFAULT_SESSIONS = 1000 };
+enum { DEFAULT_SESSIONS = 1000, DEFAULT_TRACE_ROWS = 10000, DEFAULT_TRACE_SECONDS = 60 };
 
 const char *ctl_role_name(enum ctl_role r)
 {
@@ -214,6 +215,38 @@ static int run_model_cache(struct ctl_request *rq, json_t **result, struct error
 	return rc ? rc : CTL_ASYNC;
 }
 
+static void on_traced(int rc, const struct trace_result *r, const struct error *err, void *arg)
+{
+	struct ctl_request *rq = arg;
+
+	rq->finish(rq, rc, rc ? NULL : json_pack("{s:I, s:I, s:s}", "rows", (json_int_t)r->rows, "kept",
+		(json_int_t)r->kept, "path", r->path), err);
+}
+
+static int run_model_warm(struct ctl_request *rq, json_t **result, struct error *err)
+{
+	const struct trace_user user = {on_progress, on_traced, rq};
+	const char *path = text_arg(rq, "path");
+	int rc;
+
+	if (path && path[0] != '/')
+		return error_set(err, -EINVAL, "\"path\" must be absolute, not \"%.64s\"", path);
+	rc = traces_warm(rq->ctl, text_arg(rq, "name"), path, text_arg(rq, "subscriber"), rq->dry_run, &user, err);
+	return rc == 1 ? done(result, json_object(), err) : rc ? rc : CTL_ASYNC;
+}
+
+static int run_model_record(struct ctl_request *rq, json_t **result, struct error *err)
+{
+	const struct trace_user user = {on_progress, on_traced, rq};
+	uint32_t rows, seconds;
+	int rc = whole_arg(rq, "rows", 1, 1 << 30, DEFAULT_TRACE_ROWS, &rows, err);
+
+	rc = rc ? rc : whole_arg(rq, "seconds", 1, TRACES_MAX_SECONDS, DEFAULT_TRACE_SECONDS, &seconds, err);
+	rc = rc ? rc : traces_record(rq->ctl, text_arg(rq, "name"), rows, seconds, text_arg(rq, "subscriber"),
+		rq->dry_run, &user, err);
+	return rc == 1 ? done(result, json_object(), err) : rc ? rc : CTL_ASYNC;
+}
+
 static int run_model_unload(struct ctl_request *rq, json_t **result, struct error *err)
 {
 	struct model_job job = {on_progress, on_done, rq};
@@ -395,6 +428,13 @@ static const struct ctl_command commands[] = {
 		{{"name", CTL_TEXT, true}, {"memory_kb", CTL_NUMBER, false}, {"ttl_ms", CTL_NUMBER, false},
 			{"shared", CTL_FLAG, false}},
 		run_model_cache, "keep a model's answers for the same input; effective at once, begins empty"},
+	{"model.record", CTL_ADMIN, true,
+		{{"name", CTL_TEXT, true}, {"rows", CTL_NUMBER, false}, {"seconds", CTL_NUMBER, false},
+			{"subscriber", CTL_TEXT, false}},
+		run_model_record, "write the next input rows into state_dir/traces: they are subscribers' data"},
+	{"model.warm", CTL_OPERATOR, true,
+		{{"name", CTL_TEXT, true}, {"path", CTL_TEXT, false}, {"subscriber", CTL_TEXT, false}},
+		run_model_warm, "fill a model's response cache with the answers to recorded rows"},
 	{"model.unload", CTL_OPERATOR, true, {{"name", CTL_TEXT, true}}, run_model_unload,
 		"take a model out of service and memory"},
 	{"subscriber.add", CTL_OPERATOR, true,

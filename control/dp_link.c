@@ -81,7 +81,7 @@ static int send_message(struct control *ctl, struct link_message *m, int fd)
 	return rc;
 }
 
-static int send_offer(struct control *ctl, enum link_fd kind, int fd)
+int dp_link_offer(struct control *ctl, enum link_fd kind, int fd)
 {
 	struct link_message m = {.kind = LINK_OFFER, .fd_kind = kind};
 
@@ -103,8 +103,8 @@ static int send_first(struct control *ctl)
 	snprintf(m.text, sizeof(m.text), "millrace-control %s", MILLRACE_VERSION);
 	rc = send_message(ctl, &m, -1);
 	if (!rc)
-		rc = send_offer(ctl, LINK_FD_CONFIG, supervisor_config_fd(ctl));
-	return rc ? rc : send_offer(ctl, LINK_FD_LIMITS, limits_table_fd(ctl));
+		rc = dp_link_offer(ctl, LINK_FD_CONFIG, supervisor_config_fd(ctl));
+	return rc ? rc : dp_link_offer(ctl, LINK_FD_LIMITS, limits_table_fd(ctl));
 }
 
 /* The rest waits for the dataplane's offers: what it holds from before is adopted, not replaced. */
@@ -118,9 +118,9 @@ static int send_rest(struct control *ctl)
 		log_error("session table: %s", err.text);
 		return rc;
 	}
-	rc = send_offer(ctl, LINK_FD_SESSIONS, sessions_table_fd(ctl));
+	rc = dp_link_offer(ctl, LINK_FD_SESSIONS, sessions_table_fd(ctl));
 	if (!rc)
-		rc = send_offer(ctl, LINK_FD_GATEWAY, gateway_fd(ctl));
+		rc = dp_link_offer(ctl, LINK_FD_GATEWAY, gateway_fd(ctl));
 	models_offer(ctl);
 	if (!rc)
 		rc = send_message(ctl, &m, -1);

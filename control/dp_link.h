@@ -33,5 +33,7 @@ const char *dp_link_refusal(const struct control *ctl);
 /* What the dataplane holds is in doubt (a command was not acknowledged in time): attach anew and let it
  * say. Pending commands end with -ECONNRESET. */
 void dp_link_reattach(struct control *ctl, const char *why);
+/* Offer any other descriptor. 0 or -errno. */
+int dp_link_offer(struct control *ctl, enum link_fd kind, int fd);
 /* Offer an artifact's descriptor (before CMD_MODEL_STAGE names its number). 0 or -ENOTCONN. */
 int dp_link_offer_artifact(struct control *ctl, int fd, const struct link_artifact *a);

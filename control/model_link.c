@@ -12,6 +12,7 @@
 #include "control/models_private.h"
 #include "control/store.h"
 #include "control/subscribers.h"
+#include "control/traces.h"
 
 static struct held *slot_of(struct model *m, uint32_t slot)
 {
@@ -194,6 +195,7 @@ void models_detached(struct control *ctl)
 {
 	struct models *s = ctl->models;
 
+	traces_detached(ctl);
 	for (uint32_t i = 0; s && i < DP_MAX_MODELS; i++) {
 		lose(&s->all[i], &s->all[i].next);
 		lose(&s->all[i], &s->all[i].current);

@@ -19,6 +19,7 @@
 #include "control/store.h"
 #include "control/subscribers.h"
 #include "control/supervisor.h"
+#include "control/traces.h"
 
 enum { COLD_MS = 20 };
 
@@ -456,6 +457,7 @@ void models_uninit(struct control *ctl)
 	if (!s)
 		return;
 	model_jobs_cancel(ctl);
+	traces_cancel(ctl);
 	for (uint32_t i = 0; i < DP_MAX_MODELS; i++) {
 		fd_close(s->all[i].next.fd);
 		fd_close(s->all[i].current.fd);

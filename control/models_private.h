@@ -66,6 +66,7 @@ struct models {
 	struct { uint64_t number; int fd; } releasing[MODELS_RELEASING]; /* number 0 = free */
 	struct event *cold; /* tries the cold start until it is known what a dataplane holds */
 	bool cold_done;
+	struct trace_run *trace; /* traces.c; NULL = none */
 };
 
 const struct model_keys *models_keys(const struct control *ctl);

@@ -58,6 +58,7 @@ void view_status(const json_t *r);
 void view_workers(const json_t *r);
 void view_models(const json_t *r);
 void view_model(const json_t *r);
+void view_trace(const json_t *r);
 void view_sessions(const json_t *r);
 void view_subscribers(const json_t *r);
 void view_subscriber(const json_t *r);

@@ -304,6 +304,17 @@ void view_model(const json_t *r)
 	json_decref(list);
 }
 
+void view_trace(const json_t *r)
+{
+	if (!json_object_get(r, "rows"))
+		view_done(r);
+	else if (field_number(r, "kept") > 0)
+		printf("%.0f rows of %s, %.0f answers kept\n", field_number(r, "rows"), field_text(r, "path"),
+			field_number(r, "kept"));
+	else
+		printf("%.0f rows, %s\n", field_number(r, "rows"), field_text(r, "path"));
+}
+
 void view_sessions(const json_t *r)
 {
 	const json_t *s, *list = json_object_get(r, "sessions");

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # A model gets a response cache while it serves: hits are seen, metered, never a former version's answer, and
-# the cache comes back with the dataplane, with control, and is warm when it was told to be.
+# the cache comes back with the dataplane and with control, and is warm when it was told to be.
 #
 #   client ══ load ══▶ digits v1, cache on ─▶ other weights as v2 ─▶ rollback ─▶ kill -9 ─▶ new control
 # shellcheck disable=SC2016,SC2317
@@ -100,6 +100,28 @@ wait "$CONTROL_PID" 2>/dev/null
 stack_start_control
 is "a new control is ready" stack_wait_ready 15
 is "it knows the cache, and has not emptied it" settled ".memory_kb == 2048 and .entries > 0 and .hits == $hits"
+
+# Record what is asked, throw the cache away, warm it: nothing is a miss.
+load "$key" --seconds 3 --rate 2000 &
+client=$!
+is "rows are recorded" eval 'millrace --json model record digits --rows 1500 --seconds 10 >"$MR_WORK/log/record.log"'
+wait "$client"
+trace=$(jq -r .path "$MR_WORK/log/record.log")
+is "into a file that only root reads" test "$(stat -c %a "$trace")" = 600
+is "they are the rows that were asked" /usr/bin/python3 -c 'import numpy, sys
+got = {r.tobytes() for r in numpy.load(sys.argv[1])}
+assert got and got <= {r.tobytes() for r in numpy.load(sys.argv[2])}, len(got)' "$trace" "$ZOO/digits/heldout_x.npy"
+millrace --json model cache digits --shared false >>"$MR_WORK/log/cache.log"
+is "a private cache is not warmed for nobody" refused 'name the subscriber' millrace model warm digits
+is "nor with something else" refused 'rows of' millrace model warm digits --subscriber first --path "$ZOO/digits/expected.npy"
+is "nor without a file" refused 'No such file' millrace model warm digits --subscriber first --path /nowhere.npy
+is "it is warmed for one subscriber" eval 'millrace --json model warm digits --subscriber first --path "$ZOO/digits/heldout_x.npy" | jq -e ".kept == $rows" >/dev/null'
+misses=$(sleep 0.4; millrace --json show models | jq '.models[0].cache.misses')
+load "$key" --count 1440
+is "who then hits, always" settled ".misses == $misses and .entries == $rows"
+is "with right answers" report '.answered == 1440 and .wrong_rows == 0'
+millrace --json model cache digits --shared true >>"$MR_WORK/log/cache.log"
+is "a shared one is warmed with the recorded rows" eval 'millrace --json model warm digits | jq -e ".rows == 1500 and .kept > 0" >/dev/null'
 millrace --json model cache digits --memory_kb 0 >>"$MR_WORK/log/cache.log"
 is "and takes it away" cache '. == null'
 load "$key" --count 720

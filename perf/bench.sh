@@ -265,7 +265,24 @@ measure_sizes() { # in or out
 	done
 }
 
+# A model dear enough to be remembered: the generator's rows computed, and then from the response cache.
+measure_cache() {
+	local model=digits-cnn computed hits
+	want cache.memif || return
+	stack_model "$model" || { problem "model $model: $(tail -1 "$MR_WORK/log/model-$model.log")"; return; }
+	WINDOWS=256 best rig_bench "$model" cache.memif.computed || return
+	computed=$(field "$RIG_ROOT/best.json" .req_s)
+	millrace --json model cache "$model" --memory_kb 8192 >>"$MR_WORK/log/cache.log" 2>&1 || problem "no cache: $(tail -1 "$MR_WORK/log/cache.log")"
+	WINDOWS=256 best rig_bench "$model" cache.memif.hit || return
+	sleep 0.5
+	hits=$(millrace --json show models | jq --arg m "$model" '.models[] | select(.name == $m) | .cache.hit_ratio * 100')
+	row cache.memif.hit_pct "$hits" "% of rows"
+	row cache.memif.speedup "$(ratio "$(field "$RIG_ROOT/best.json" .req_s)" "$computed")" ratio
+	millrace --json model cache "$model" --memory_kb 0 >>"$MR_WORK/log/cache.log" 2>&1
+}
+
 on_memif() {
+	measure_cache
 	measure_sizes in
 	measure_sizes out
 	measure_transport memif
@@ -289,7 +306,7 @@ on_af_xdp() {
 
 lib_net || mr_die "the measuring network could not be made"
 mr_veth peer0 "$RIG_PEER_ADDRESS" peer1 "$RIG_PEER_CLIENT"
-want sizes in.memif out.memif risk.memif fraud.memif rtt.memif swap noisy curve flood.memif && appliance memif on_memif
+want cache.memif sizes in.memif out.memif risk.memif fraud.memif rtt.memif swap noisy curve flood.memif && appliance memif on_memif
 want idle.memif rtt.memif.adaptive && RIG_POLL=adaptive appliance memif measure_adaptive
 want risk.af_xdp fraud.af_xdp rtt.af_xdp restart flood.junk flood.unknown flood.forged flood.replay \
 	flood.overlimit && appliance af_xdp on_af_xdp
@@ -299,7 +316,7 @@ measure_micro bench_limiter limiter.ns limiter.random16k limiter.contended2 limi
 measure_micro bench_shield limiter.xdp xdp admission
 measure_micro bench_aead aead
 measure_micro bench_store store
-measure_micro bench_cache cache
+measure_micro bench_cache cache.hit cache.miss
 measure_micro bench_gemm gemm
 measure_micro bench_load load.ratio
 want model && say "models" && { BUILD=$BUILD perf/models.sh measure >>"$ROWS" || problem "models.sh failed"; }

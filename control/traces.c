@@ -71,6 +71,14 @@ static void fail(struct trace_run *t, int rc, const char *why)
 		t->rc = error_set(&t->err, rc, "%s", why);
 }
 
+/* A command was not carried out. */
+static void refused(struct trace_run *t, int result)
+{
+	const char *why = dp_link_refusal(t->ctl);
+
+	fail(t, result, result == -ECONNRESET ? "the dataplane went away" : why[0] ? why : strerror(-result));
+}
+
 /* Rows of one input stay an array of its type and shape; those of several are bytes. */
 static uint32_t describe_rows(const struct model_file_header *m, uint64_t rows, uint64_t dims[NPY_MAX_RANK],
 	uint32_t *dtype)
@@ -118,7 +126,7 @@ static void ended(int result, void *arg)
 
 	t->commanded = false;
 	if (result)
-		fail(t, result, result == -ECONNRESET ? "the dataplane went away" : dp_link_refusal(t->ctl));
+		refused(t, result);
 	if (!t->rc && t->h->kind == TRACE_RECORD)
 		t->rc = t->result.rows ? write_file(t, &t->err) :
 			error_set(&t->err, -ENODATA, "nothing was asked of it in that time: no file was written");
@@ -224,8 +232,11 @@ static void begun(int result, void *arg)
 		evtimer_add(t->timer, &now);
 		return;
 	}
-	fail(t, result, result == -ECONNRESET ? "the dataplane went away" : dp_link_refusal(t->ctl));
-	finish(t);
+	refused(t, result);
+	if (result == -ETIMEDOUT) /* it may have begun after all */
+		end(t);
+	else
+		finish(t);
 }
 
 /* ---- beginning ---- */

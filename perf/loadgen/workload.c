@@ -163,10 +163,8 @@ static uint32_t class_of(const float *y, size_t n)
 void workload_check(struct workload *w, uint64_t i, const uint8_t *rows)
 {
 	size_t n = w->model.row_out_bytes / sizeof(float), first = workload_row(w, i);
-	float y[WIRE_MAX_SEGMENTS * WIRE_SEGMENT_ROW_BYTES / sizeof(float)];
+	float *y = w->answer;
 
-	if (!workload_compares(w))
-		return;
 	for (uint32_t r = 0; r < w->batch; r++) {
 		size_t row = (first + r) % w->n_rows;
 

@@ -13,22 +13,26 @@
  * well, so that the expectation stays true. */
 enum { LEARN_EVERY = 16, SHORT_RUN_NS = 10000 };
 
+static bool is_long(const struct worker *w, const struct live_model *m, uint32_t rows)
+{
+	return cost_run_ns(&m->uses[w->index].cost, rows) > SHORT_RUN_NS;
+}
+
 /* To the end, but with a sign of life after every slice. */
 static void run_rows(struct worker *w, const struct live_model *m)
 {
 	const struct piece *piece = &w->piece;
 	struct run *run = m->runs[w->index];
-	struct cost_table *cost = &m->uses[w->index].cost;
 	uint32_t bucket = 31 - (uint32_t)__builtin_clz(piece->n);
-	bool watched = ++w->runs % LEARN_EVERY == 0 || cost_run_ns(cost, piece->n) > SHORT_RUN_NS;
+	bool learns = ++w->runs % LEARN_EVERY == 0, watched = learns || is_long(w, m, piece->n);
 	uint64_t begin = mr_unlikely(watched) ? clock_tsc() : 0;
 
 	run_start(run, piece->n, piece->rows, piece->outs);
 	while (!run_step(run, watched ? clock_tsc() + w->slice_tsc : UINT64_MAX))
 		__atomic_store_n(&w->stats->heartbeat_ns, w->clock.now_ns(w->clock.ctx),
 			__ATOMIC_RELAXED);
-	if (mr_unlikely(watched))
-		cost_observe(cost, piece->n, worker_ns(w, clock_tsc() - begin), w->learn_shift);
+	if (mr_unlikely(learns))
+		cost_observe(&m->uses[w->index].cost, piece->n, worker_ns(w, clock_tsc() - begin), w->learn_shift);
 	worker_count(w, STATS_BATCHES, 1);
 	w->stats->batch_rows[bucket < 15 ? bucket : 15]++;
 }
@@ -89,8 +93,8 @@ static void run_group(struct worker *w, const struct group *g)
 	const struct live_model *m = g->model;
 	struct cache *cache = recall_cache(w, m);
 	struct stats_model *stats = &w->stats->models[m->index];
-	bool is_long = cost_run_ns(&m->uses[w->index].cost, m->run_rows < g->rows ? m->run_rows : g->rows) > SHORT_RUN_NS;
-	uint64_t begin = w->timed || is_long ? clock_tsc() : 0, rows = 0, requests = 0;
+	bool always = is_long(w, m, m->run_rows < g->rows ? m->run_rows : g->rows);
+	uint64_t begin = w->timed || always ? clock_tsc() : 0, rows = 0, requests = 0;
 
 	w->piece.n = 0;
 	expire(w, g);
@@ -113,7 +117,7 @@ static void run_group(struct worker *w, const struct group *g)
 	stats->rows += rows;
 	stats->version = m->version;
 	if (mr_unlikely(begin))
-		stats->infer_cycles += (clock_tsc() - begin) * (is_long ? 1 : WORKER_TIMED_EVERY);
+		stats->infer_cycles += (clock_tsc() - begin) * (always ? 1 : WORKER_TIMED_EVERY);
 }
 
 void stage_infer(struct worker *w)

@@ -157,7 +157,8 @@ bool worker_poll(struct worker *w)
 {
 	uint64_t t;
 
-	w->timed = w->busy_polls % WORKER_TIMED_EVERY == 0;
+	/* By polls, not by bursts: one that finds no packet may serve those who wait. */
+	w->timed = w->stats->counters[STATS_POLLS] % WORKER_TIMED_EVERY == 0;
 	t = begin(w);
 	quiesce_tick(w->quiesce);
 	worker_count(w, STATS_POLLS, 1);

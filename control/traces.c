@@ -144,24 +144,25 @@ static void end(struct trace_run *t)
 		ended(rc, t);
 }
 
-void traces_detached(struct control *ctl)
+/* End the run that is under way, if there is one that no command's answer will end. */
+static void abandon(struct control *ctl, int rc, const char *why)
 {
 	struct trace_run *t = ctl->models ? ctl->models->trace : NULL;
 
 	if (!t || t->commanded)
 		return;
-	fail(t, -ECONNRESET, "the dataplane went away");
+	fail(t, rc, why);
 	finish(t);
+}
+
+void traces_detached(struct control *ctl)
+{
+	abandon(ctl, -ECONNRESET, "the dataplane went away");
 }
 
 void traces_cancel(struct control *ctl)
 {
-	struct trace_run *t = ctl->models ? ctl->models->trace : NULL;
-
-	if (!t || t->commanded)
-		return;
-	fail(t, -ECANCELED, "control is stopping");
-	finish(t);
+	abandon(ctl, -ECANCELED, "control is stopping");
 }
 
 /* ---- going on ---- */

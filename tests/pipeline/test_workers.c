@@ -104,6 +104,16 @@ static void check_hand_over(const struct rig *r, const struct rig_client *c, con
 	assert_int_equal(r->all_stats[owner]->counters[STATS_COMPLETED], 2 * REQUESTS);
 }
 
+/* Two workers, one model, one client, and traffic for each worker. */
+static void set_up(struct rig *r, struct rig_client *c, struct traffic t[2], uint32_t *answered, uint32_t *allowed)
+{
+	rig_init(r, 2);
+	rig_model(r, 0, 1, rig_artifact("alpha", 1, 1.0f, 1, 64));
+	rig_session(r, c, 0x1001, 0, false);
+	traffic_init(&t[0], r, 0, answered, allowed);
+	traffic_init(&t[1], r, 1, answered, allowed);
+}
+
 static void swaps_under_two_workers_lose_nothing_and_repeat_no_nonce(void **state)
 {
 	static struct rig r;
@@ -114,11 +124,7 @@ static void swaps_under_two_workers_lose_nothing_and_repeat_no_nonce(void **stat
 	pthread_t threads[2];
 
 	(void)state;
-	rig_init(&r, 2);
-	rig_model(&r, 0, 1, rig_artifact("alpha", 1, 1.0f, 1, 64));
-	rig_session(&r, &c, 0x1001, 0, false);
-	traffic_init(&t[0], &r, 0, &answered, &allowed);
-	traffic_init(&t[1], &r, 1, &answered, &allowed);
+	set_up(&r, &c, t, &answered, &allowed);
 	for (uint32_t i = 0; i < 2 * REQUESTS; i++)
 		t[i % 2].lengths[i / 2] = rig_rows(&c, t[i % 2].frames[i / 2], "alpha", sample, 1);
 	/* Even if one thread has finished before the other starts. */
@@ -162,11 +168,7 @@ static void epochs_step_under_two_workers_once_each(void **state)
 	pthread_t threads[2];
 
 	(void)state;
-	rig_init(&r, 2);
-	rig_model(&r, 0, 1, rig_artifact("alpha", 1, 1.0f, 1, 64));
-	rig_session(&r, &c, 0x1001, 0, false);
-	traffic_init(&t[0], &r, 0, &answered, &allowed);
-	traffic_init(&t[1], &r, 1, &answered, &allowed);
+	set_up(&r, &c, t, &answered, &allowed);
 	for (uint32_t i = 0; i < 2 * REQUESTS; i++) {
 		c.epoch = (uint8_t)(i / (2 * IN_EPOCH));
 		t[i % 2].lengths[i / 2] = rig_rows(&c, t[i % 2].frames[i / 2], "alpha", sample, 1);

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/pool.h"
+#include "base/prefetch.h"
 #include "cache.h"
 
 enum {
@@ -136,7 +137,7 @@ void cache_set_count(const struct cache_set *s, struct cache_counters *sum)
 
 void cache_fetch_bucket(const struct cache *c, cache_owner owner, struct text_tag tag)
 {
-	__builtin_prefetch(bucket_of(c, owner, tag));
+	prefetch_read(bucket_of(c, owner, tag));
 }
 
 void cache_fetch_entry(const struct cache *c, cache_owner owner, struct text_tag tag)
@@ -144,7 +145,7 @@ void cache_fetch_entry(const struct cache *c, cache_owner owner, struct text_tag
 	uint32_t i = *bucket_of(c, owner, tag);
 
 	if (i)
-		__builtin_prefetch(entry_at(c, i - 1));
+		prefetch_read(entry_at(c, i - 1));
 }
 
 /* Entry + 1 of this row, however old; 0 = none. */

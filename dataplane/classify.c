@@ -2,6 +2,7 @@
  * Stage parse: what is each frame? Neighbours are answered on the spot; who sends junk or pings too much
  * meets the shield (admission.h).
  */
+#include "base/prefetch.h"
 #include "neighbour.h"
 #include "stages.h"
 
@@ -33,7 +34,7 @@ void stage_parse(struct worker *w)
 	struct burst *b = &w->burst;
 
 	for (uint32_t i = 0; i < b->n_received; i++)
-		__builtin_prefetch(b->data[i]);
+		prefetch_read(b->data[i]);
 	for (uint32_t i = 0; i < b->n_received; i++) {
 		int kind;
 

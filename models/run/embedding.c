@@ -4,9 +4,10 @@
  */
 #include <string.h>
 
+#include "base/prefetch.h"
 #include "models/run/tensor.h"
 
-enum { CACHE_LINE = 64, AHEAD_LINES = 4 };
+enum { AHEAD_BYTES = 256 };
 
 int embedding_infer(struct tensor_op *op, struct error *err)
 {
@@ -40,10 +41,9 @@ static const float *table_row(
 
 static void fetch(const float *row, size_t width)
 {
-	size_t lines = (width * sizeof(*row) + CACHE_LINE - 1) / CACHE_LINE;
+	size_t bytes = width * sizeof(*row);
 
-	for (size_t i = 0; i < lines && i < AHEAD_LINES; i++)
-		__builtin_prefetch((const uint8_t *)row + i * CACHE_LINE);
+	prefetch_lines(row, bytes < AHEAD_BYTES ? bytes : AHEAD_BYTES);
 }
 
 static void sum_bag(const struct tensor_op *op, const float *table, const void *indices, size_t at,

@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "base/prefetch.h"
 #include "models/run/tensor.h"
 
 static size_t clamp_index(const struct tensor *t, const void *indices, size_t at, uint32_t size)
@@ -77,7 +78,7 @@ static void gather_block(
 	}
 	for (size_t k = 0; k < n; k++, to += bytes) {
 		if (k + GATHER_AHEAD < n)
-			__builtin_prefetch(table + index[k + GATHER_AHEAD] * bytes);
+			prefetch_read(table + index[k + GATHER_AHEAD] * bytes);
 		memcpy(to, table + index[k] * bytes, bytes);
 	}
 }

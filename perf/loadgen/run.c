@@ -12,6 +12,7 @@
 #include <sys/resource.h>
 
 #include "base/clock.h"
+#include "base/prefetch.h"
 #include "client/parts.h"
 #include "perf/loadgen/arrivals.h"
 #include "perf/loadgen/run.h"
@@ -337,8 +338,8 @@ static void find_sessions(struct run *run, const struct datagram *d, int n,
 			continue;
 		memcpy(&h, d[k].data, sizeof(h));
 		found[k] = bench_sessions_find(run->sessions, h.key_id);
-		for (int at = 0; found[k] && run->sessions->n > 1 && at < PREFETCH_KEY_BYTES; at += 64)
-			__builtin_prefetch((const char *)found[k]->channel.keys[h.flags & 1].open + at);
+		if (found[k] && run->sessions->n > 1)
+			prefetch_lines(found[k]->channel.keys[h.flags & 1].open, PREFETCH_KEY_BYTES);
 	}
 }
 

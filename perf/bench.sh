@@ -25,7 +25,7 @@ lib_enter $((RIG_MEMORY_MB + 288)) "$@"
 RIG_ROOT=$MR_WORK
 # shellcheck source=perf/flood.sh
 . perf/flood.sh
-RIG_SESSIONS=16384
+RIG_SESSIONS=65536 # three runs of 10,000 stay enrolled side by side
 [[ -z ${BENCH_FULL:-} ]] || RIG_SESSIONS=262144
 RIG_HUGE=
 ((${MR_HUGE_MISSING:-0} > 0)) || RIG_HUGE=1

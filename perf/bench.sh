@@ -199,6 +199,14 @@ measure_micro() { # every micro benchmark prints rows by itself
 	"$program" 2>>"$RIG_ROOT/log/micro.log" | grep '^{' >>"$ROWS" || problem "$1: $(tail -1 "$RIG_ROOT/log/micro.log")"
 }
 
+# measure_machine WHEN: what the host gives while no worker polls. Its state can change from minute to minute, so it is
+# asked between the parts.
+measure_machine() {
+	[[ -x $BUILD/perf/bench_machine ]] || return
+	"$BUILD/perf/bench_machine" "machine.$1" >>"$ROWS" || problem "bench_machine failed"
+	say "  machine: $(tail -1 "$ROWS" | jq -r '"\(.value | round) \(.unit)"')"
+}
+
 # Rows of two kinds get the better kernel peer of this run beside them (transports differ: the peer's name says so).
 with_peers() {
 	jq -sc --arg machine "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1), $(nproc) cores, $(uname -r)" \
@@ -307,8 +315,10 @@ on_af_xdp() {
 
 lib_net || mr_die "the measuring network could not be made"
 mr_veth peer0 "$RIG_PEER_ADDRESS" peer1 "$RIG_PEER_CLIENT"
+measure_machine begin
 want cache.memif sizes in.memif out.memif risk.memif fraud.memif rtt.memif swap noisy curve flood.memif && appliance memif on_memif
 want idle.memif rtt.memif.adaptive && RIG_POLL=adaptive appliance memif measure_adaptive
+measure_machine middle
 want risk.af_xdp fraud.af_xdp rtt.af_xdp restart flood.junk flood.unknown flood.forged flood.replay \
 	flood.overlimit && appliance af_xdp on_af_xdp
 want idle.af_xdp rtt.af_xdp.adaptive && RIG_POLL=adaptive appliance af_xdp measure_adaptive
@@ -321,6 +331,7 @@ measure_micro bench_cache cache.hit cache.miss
 measure_micro bench_gemm gemm
 measure_micro bench_load load.ratio
 want model && say "models" && { BUILD=$BUILD perf/models.sh measure >>"$ROWS" || problem "models.sh failed"; }
+measure_machine end
 
 table
 ended=1

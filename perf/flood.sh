@@ -8,7 +8,8 @@
 
 FLOOD_ADDRESS=${MR_CLIENT_DATA%.*}.66 # strays come from here; replays and over-limit requests too
 FLOOD_SECONDS=${BENCH_FLOOD_SECONDS:-1}
-FLOOD_TRIES=3
+FLOOD_TRIES=3     # of a point of a curve
+FLOOD_ROW_TRIES=7 # of a figure of the table, and of the quiet one beside it
 NOISY_MODEL=digits # the most expensive of the bench models
 FLOOD_KINDS="junk unknown forged replay overlimit"
 POINTS=$RIG_ROOT/points.jsonl
@@ -81,6 +82,16 @@ flood_housekeeping() {
 	done
 }
 
+# flood_pair ID CURVE KIND [options]: quiet and flooded, one right after the other: the machine's own tail changes
+# within minutes. The rows ID.* from the two.
+flood_pair() {
+	local id=$1 curve=$2 kind=$3 quiet FLOOD_TRIES=$FLOOD_ROW_TRIES
+	shift 3
+	flood_point "$curve" none "$RIG_ROOT/flood.json" || return 1
+	quiet=$(point p99_us)
+	flood_point "$curve" "$kind" "$RIG_ROOT/flood.json" "$@" && flood_rows "$id" "$quiet"
+}
+
 # flood_rows ID QUIET_P99: the figures of the last point.
 flood_rows() {
 	row "$1.goodput_pct" "$(point goodput_pct)" %
@@ -96,24 +107,24 @@ flood_rows() {
 
 # measure_floods LEGIT RATE...: the five kinds against the appliance that is up, at each rate; the last makes the rows.
 measure_floods() {
-	local kind rate quiet from prefix=flood
+	local kind rate from prefix=flood
 	FLOOD_LEGIT=$1
 	shift
 	[[ $RIG_KIND == af_xdp ]] || prefix=flood.$RIG_KIND
 	flood_address
 	flood_housekeeping
 	FLOOD_KEY=$(stack_subscriber small --rate 1000 --burst 1000) || { problem "no subscriber to flood with"; return; }
-	flood_point "$RIG_KIND" none "$RIG_ROOT/flood.json" || { problem "quiet: $(tail -1 "$MR_WORK/log/bench.log")"; return; }
-	quiet=$(point p99_us)
+	export MILLRACE_FLOOD_KEY=$FLOOD_KEY
 	for kind in $FLOOD_KINDS; do
 		want "$prefix.$kind" || continue
 		from=$FLOOD_ADDRESS
 		[[ $kind != forged ]] || from=$MR_CLIENT_DATA
-		for rate in "$@"; do
-			MILLRACE_FLOOD_KEY=$FLOOD_KEY flood_point "$RIG_KIND" "$kind" "$RIG_ROOT/flood.json" --flood-rate "$rate" \
-				--flood-address "$from" || { problem "$kind: $(tail -1 "$MR_WORK/log/bench.log")"; continue 2; }
+		flood_pair "$prefix.$kind" "$RIG_KIND" "$kind" --flood-rate "${*: -1}" --flood-address "$from" ||
+			{ problem "$kind: $(tail -1 "$MR_WORK/log/bench.log")"; continue; }
+		for rate in "${@:1:$#-1}"; do
+			flood_point "$RIG_KIND" "$kind" "$RIG_ROOT/flood.json" --flood-rate "$rate" --flood-address "$from" ||
+				{ problem "$kind: $(tail -1 "$MR_WORK/log/bench.log")"; continue 2; }
 		done
-		flood_rows "$prefix.$kind" "$quiet"
 	done
 }
 
@@ -135,8 +146,8 @@ noisy_run() {
 	local id=$1 plan=$2 offered=$3
 	shift 3
 	FLOOD_KEY=$(stack_subscriber "${id//./-}" --rate "$plan" --burst $((plan / 100 + 1000))) &&
-		MILLRACE_FLOOD_KEY=$FLOOD_KEY flood_point "$id" overlimit "$RIG_ROOT/flood.json" --flood-rate "$offered" "$@" &&
-		flood_rows "$id" "$NOISY_QUIET" || problem "$id: $(tail -1 "$MR_WORK/log/bench.log")"
+		MILLRACE_FLOOD_KEY=$FLOOD_KEY flood_pair "$id" "$id" overlimit --flood-rate "$offered" "$@" ||
+		problem "$id: $(tail -1 "$MR_WORK/log/bench.log")"
 }
 
 # One subscriber on a small plan offers half of what the core can do; one asks only for the most expensive model,
@@ -146,8 +157,6 @@ measure_noisy() {
 	capacity=$(flood_capacity) || { problem "noisy: no capacity"; return; }
 	FLOOD_LEGIT=$(share "$capacity" 30)
 	flood_housekeeping
-	flood_point noisy none "$RIG_ROOT/flood.json" || { problem "noisy: $(tail -1 "$MR_WORK/log/bench.log")"; return; }
-	NOISY_QUIET=$(point p99_us)
 	noisy_run noisy 1000 "$(share "$capacity" 50)"
 	stack_model "$NOISY_MODEL" && dear=$(flood_capacity "$NOISY_MODEL" 200000) &&
 		units=$(millrace --json show models | jq --arg name "$NOISY_MODEL" '[.. | objects | select(.name? == $name and .cost_units?)][0].cost_units') ||

@@ -14,7 +14,7 @@ UNITS = 1e3  # rates are shown in thousands a second
 
 
 def flood(points, transport, path):
-    """Goodput and p99 against what the flood really sent; x = 0 is the quiet run."""
+    """Goodput and p99 against what the flood really sent; x = 0 is the quiet run before each kind's."""
     figure, (good, tail) = plt.subplots(2, 1, sharex=True, figsize=(7, 6))
     curves, quiet = {}, None
     for p in points:
@@ -23,6 +23,7 @@ def flood(points, transport, path):
         else:
             curves.setdefault(p["kind"], [quiet] if quiet else []).append(p)
     for kind, line in curves.items():
+        line.sort(key=lambda p: p["flood_rate"])
         x = [p["flood_rate"] / UNITS for p in line]
         good.plot(x, [p["goodput_pct"] for p in line], marker="o", label=kind)
         tail.plot(x, [p["p99_us"] for p in line], marker="o", label=kind)

@@ -19,3 +19,6 @@ bench_cache_LIBS = $(RUN_LIBS) $(BASE_LIBS)
 MICRO += bench_worker
 bench_worker_SRCS = perf/micro/bench_worker.c $(RIG_SRCS)
 bench_worker_LIBS = -lcmocka $(WORKER_LIBS)
+
+MICRO += bench_machine
+bench_machine_SRCS = perf/micro/bench_machine.c dataplane/base/clock.c

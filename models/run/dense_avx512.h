@@ -14,6 +14,7 @@ enum {
 	MAX_ROWS = 8,
 	MAX_PANELS = 4,
 	MAX_CHAINS = 24,
+	ALONE_CHAINS = 8, /* of a tile of one row and one panel */
 	WIDEN_ROWS = 6,
 	LARGE_BYTES = 131072
 };
@@ -97,7 +98,7 @@ INLINE vec vec_from_int(vec v)
 
 /* What to do with (kind, rows, panels, ways to split the steps) of every tile. */
 #define TILES(DO, kind)                                                                            \
-	DO(kind, 1, 1, 8)                                                                          \
+	DO(kind, 1, 1, ALONE_CHAINS)                                                               \
 	DO(kind, 1, 2, 4) DO(kind, 1, 3, 3) DO(kind, 1, 4, 2) DO(kind, 2, 1, 1) DO(kind, 3, 1, 1)  \
 		DO(kind, 4, 1, 1) DO(kind, 5, 1, 1) DO(kind, 6, 1, 1) DO(kind, 7, 1, 1)            \
 			DO(kind, 8, 1, 1) DO(kind, 2, 2, 1) DO(kind, 3, 2, 1) DO(kind, 4, 2, 1)    \

@@ -11,7 +11,7 @@
 #define INLINE static inline __attribute__((always_inline))
 #define VECTORS vectors_avx2
 
-enum { LANES = 8, MAX_ROWS = 6, MAX_PANELS = 4, MAX_CHAINS = 12, WIDEN_ROWS = 6 };
+enum { LANES = 8, MAX_ROWS = 6, MAX_PANELS = 4, MAX_CHAINS = 12, ALONE_CHAINS = 4, WIDEN_ROWS = 6 };
 
 typedef __m256 vec;
 
@@ -115,7 +115,7 @@ INLINE vec multiply_int8(vec sum, vec x, vec w)
 
 /* What to do with (kind, rows, panels, ways to split the steps) of every tile. */
 #define TILES(DO, kind)                                                                            \
-	DO(kind, 1, 1, 4)                                                                          \
+	DO(kind, 1, 1, ALONE_CHAINS)                                                               \
 	DO(kind, 1, 2, 2) DO(kind, 1, 3, 1) DO(kind, 1, 4, 1) DO(kind, 2, 1, 3) DO(kind, 2, 2, 1)  \
 		DO(kind, 3, 1, 2) DO(kind, 4, 1, 1) DO(kind, 5, 1, 1) DO(kind, 6, 1, 1)
 

@@ -2,9 +2,10 @@
  * The core's limits: see peak.h.
  */
 #include "base/clock.h"
+#include "base/prefetch.h"
 #include "models/tool/peak.h"
 
-enum { ROUNDS = 7, SLICE_NS = 2000000, BLOCK_BYTES = 1024 };
+enum { ROUNDS = 7, SLICE_NS = 2000000, BLOCK_BYTES = 1024, AHEAD_BYTES = 2048 };
 
 /* 16 independent FMA chains, 8 steps each: enough to fill two pipes of four cycles. Returns lanes.
  */
@@ -64,20 +65,29 @@ static void read_block(const uint8_t *p)
 			: "xmm0", "xmm1", "memory");
 }
 
+static double read_gbytes(const uint8_t *bytes, size_t size, size_t ahead)
+{
+	uint64_t t0 = clock_now_ns(), total = 0;
+
+	do {
+		for (size_t at = 0; at + BLOCK_BYTES <= size; at += BLOCK_BYTES) {
+			if (ahead)
+				prefetch_lines(bytes + at + ahead, BLOCK_BYTES);
+			read_block(bytes + at);
+		}
+		total += size;
+	} while (clock_now_ns() - t0 < SLICE_NS);
+	return (double)total / (double)(clock_now_ns() - t0);
+}
+
+/* Reading is fastest as the CPU fetches by itself, or, from behind its second cache, asked ahead. */
 double peak_read_gbytes(const uint8_t *bytes, size_t size)
 {
 	double best = 0;
 
-	for (int r = 0; r < ROUNDS; r++) {
-		uint64_t t0 = clock_now_ns(), total = 0;
-		double rate;
+	for (int r = 0; r < 2 * ROUNDS; r++) {
+		double rate = read_gbytes(bytes, size, r % 2 ? AHEAD_BYTES : 0);
 
-		do {
-			for (size_t at = 0; at + BLOCK_BYTES <= size; at += BLOCK_BYTES)
-				read_block(bytes + at);
-			total += size;
-		} while (clock_now_ns() - t0 < SLICE_NS);
-		rate = (double)total / (double)(clock_now_ns() - t0);
 		best = rate > best ? rate : best;
 	}
 	return best;

@@ -18,8 +18,8 @@ struct eal_args {
 /* Pure: the argument list for `c`. 0, or -E2BIG. */
 int eal_args_build(struct eal_args *a, const struct dp_config *c, struct error *err);
 
-/* Are there enough free huge pages? Looked up before EAL, whose own message does not say what to
- * do. */
+/* Are there enough free huge pages? Looked up before EAL, whose own message does not say what to do. Waits up to 3 s for those of a
+ * dataplane that has just died. 0, or -ENOMEM. */
 int eal_preflight(const struct dp_config *c, struct error *err);
 
 /* Start EAL. The calling thread becomes lcore 0. */

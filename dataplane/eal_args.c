@@ -4,13 +4,19 @@
 #include <errno.h>
 #include <sched.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "config_check.h"
 #include "eal.h"
 
 enum { HUGE_2M_KB = 2048, HUGE_1G_KB = 1048576 };
+
+/* The packet pages of a dataplane that has just died stay pinned until a kernel worker has taken its AF_XDP sockets apart; its
+ * successor waits that long rather than to die, too. */
+enum { RELEASE_MS = 3000, RELEASE_STEP_MS = 10 };
 
 static void add(struct eal_args *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
@@ -123,17 +129,26 @@ static unsigned long huge_pages(unsigned size_kb, const char *what)
 	return read_number(path);
 }
 
+static bool enough_free(const struct dp_config *c, unsigned long need_2m)
+{
+	return huge_pages(HUGE_2M_KB, "free_hugepages") >= need_2m ||
+		   huge_pages(HUGE_1G_KB, "free_hugepages") * 1024 >= c->memory_mb;
+}
+
 int eal_preflight(const struct dp_config *c, struct error *err)
 {
-	unsigned long need = (c->memory_mb + 1) / 2, free_2m, total_2m;
+	unsigned long need = (c->memory_mb + 1) / 2, free_2m, total_2m = huge_pages(HUGE_2M_KB, "nr_hugepages");
 
 	if (!c->huge_pages)
 		return 0;
+	for (int waited_ms = 0; waited_ms <= RELEASE_MS; waited_ms += RELEASE_STEP_MS) {
+		if (enough_free(c, need))
+			return 0;
+		if (total_2m < need)
+			break;
+		usleep(RELEASE_STEP_MS * 1000);
+	}
 	free_2m = huge_pages(HUGE_2M_KB, "free_hugepages");
-	total_2m = huge_pages(HUGE_2M_KB, "nr_hugepages");
-	if (free_2m >= need ||
-		huge_pages(HUGE_1G_KB, "free_hugepages") * 1024 >= c->memory_mb)
-		return 0;
 	return error_set(err, -ENOMEM,
 		"huge pages: %lu of 2 MiB are needed, %lu of %lu are free; run: "
 		"echo %lu > /proc/sys/vm/nr_hugepages (or allow normal pages in the configuration)",

@@ -81,8 +81,10 @@ static void run_child(const struct child_spec *spec, int report)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGPIPE, SIG_DFL);
-	if (spec->session)
-		setsid();
+	/* No session of its own: that were a scheduling group of its own (sched_autogroup), within which our nice value would count
+	 * for nothing. Beside a spinning process of our group Linux 6.18 let such a group wait for 12 s. */
+	if (spec->group)
+		setpgid(0, 0);
 	if (spec->output >= 0 && (dup2(spec->output, 1) < 0 || dup2(spec->output, 2) < 0))
 		rc = -errno;
 	if (!rc && report == 3)

@@ -20,7 +20,7 @@ struct child_spec {
 	char *const *argv;
 	int fd3;         /* becomes descriptor 3, -1 = none */
 	int output;      /* becomes stdout and stderr, -1 = inherit */
-	bool session;    /* setsid(): our terminal's signals do not reach it */
+	bool group;      /* a process group of its own: our terminal's signals do not reach it */
 	bool sandbox;    /* no_new_privs, limits, and a filter without sockets, exec-after-start, ptrace */
 	uint64_t memory_bytes; /* sandbox: RLIMIT_AS */
 	uint64_t file_bytes;   /* sandbox: RLIMIT_FSIZE */

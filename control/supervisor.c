@@ -219,7 +219,7 @@ static int start_dataplane(struct control *ctl, struct error *err)
 	char *argv[] = {s->program, NULL};
 	int log_fd = open_log(s);
 	struct child_spec spec = {.path = s->program, .argv = argv, .fd3 = s->config_fd,
-		.output = log_fd, .session = true};
+		.output = log_fd, .group = true};
 	int rc = config_check_host(ctl->config, err);
 
 	if (!rc) {

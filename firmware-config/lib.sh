@@ -145,9 +145,6 @@ mr_inner_start() {
 	mount -t tmpfs -o mode=755 tmpfs /run || mr_die "mounting /run"
 	mkdir -p /run/netns "$MR_WORK/run" "$MR_WORK/state" "$MR_WORK/log"
 	export MILLRACE_RUN=$MR_WORK/run MILLRACE_STATE=$MR_WORK/state
-	# A session of its own is a scheduling group of its own (sched_autogroup), which goes before the machine's
-	# build jobs: a poller that waits for another's time slice answers 10 ms late.
-	echo -10 2>/dev/null >/proc/self/autogroup || true
 	ip link set lo up
 }
 

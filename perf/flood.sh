@@ -75,8 +75,6 @@ flood_address() {
 # goes behind the client. The service thread does not: it shares a group with the worker, and would starve.
 flood_housekeeping() {
 	local task
-	# A scheduling group of its own, as ours: before build jobs, but not before ksoftirqd, which carries the packets.
-	echo -10 2>/dev/null >"/proc/$(stack_dataplane_pid)/autogroup" || true
 	for task in /proc/"$CONTROL_PID"/task/*; do
 		renice -n 19 -p "${task##*/}" >/dev/null 2>&1
 	done

@@ -75,6 +75,7 @@ put proc/self/mounts 'sysfs /sys sysfs rw 0 0'
 put sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages 20
 put sys/kernel/mm/transparent_hugepage/enabled '[always] madvise never'
 put proc/sys/kernel/io_uring_disabled 2
+put proc/sys/kernel/sched_autogroup_enabled 1
 put sys/devices/system/cpu/isolated ''
 put sys/devices/system/cpu/cpu3/cpufreq/scaling_governor powersave
 put sys/devices/system/cpu/cpu3/cpuidle/state3/latency 133
@@ -90,6 +91,7 @@ is "missing bpffs is named with its mount command" found bpffs fail "mount -t bp
 is "missing huge pages are counted: 200 there, 20 free, 128 needed" found huge-pages fail "echo 308 >"
 is "io_uring switched off is a warning" found io-uring warn "pread"
 is "THP always is a warning" found thp warn madvise
+is "scheduling groups by session are a warning" found autogroup warn "sched_autogroup_enabled=0"
 is "a worker's CPU that is not isolated is a warning" found cpu2-isolated warn "isolcpus=2"
 is "a governor is a warning, by hand" found cpu3-governor warn cpupower
 is "deep idle states are named" found cpu3-idle warn C6
@@ -103,9 +105,10 @@ is "apply without --yes and without a terminal changes nothing" test "$(run appl
 
 run apply --yes >"$work/apply.log"
 is "apply writes the settings" test "$(cat "$tree/sys/class/net/data0/napi_defer_hard_irqs" \
-	"$tree/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages" "$tree/proc/sys/kernel/io_uring_disabled" | tr '\n' ' ')" = '2 308 0 '
+	"$tree/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages" "$tree/proc/sys/kernel/io_uring_disabled" \
+	"$tree/proc/sys/kernel/sched_autogroup_enabled" | tr '\n' ' ')" = '2 308 0 0 '
 is "apply runs the commands" test "$(grep -c . "$tree/commands")" = 5
-is "apply remembers each of its nine changes" test "$(grep -c . "$work/state/host-undo")" = 9
+is "apply remembers each of its ten changes" test "$(grep -c . "$work/state/host-undo")" = 10
 put sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages 128 # as the kernel would show it now
 put proc/self/mounts 'bpf /sys/fs/bpf bpf rw 0 0'
 put ethtool/data0.k $'large-receive-offload: off\ngeneric-receive-offload: off'

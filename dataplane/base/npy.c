@@ -233,11 +233,10 @@ double npy_value(const struct npy *a, size_t i)
 
 static int to_floats(struct npy_floats *out, const struct npy *a, struct error *err)
 {
-	if (a->rank < 1 || a->rank > 2 || !a->elements)
-		return error_set(err, -EINVAL, "%lu elements in %u dimensions, not one or two",
-			a->elements, a->rank);
+	if (a->rank < 1 || !a->elements)
+		return error_set(err, -EINVAL, "%lu elements in %u dimensions are no rows", a->elements, a->rank);
 	out->rows = a->dims[0];
-	out->columns = a->rank == 2 ? a->dims[1] : 1;
+	out->columns = a->elements / a->dims[0];
 	out->values = malloc(a->elements * sizeof(float));
 	if (!out->values)
 		return error_set(err, -ENOMEM, "no memory for %lu floats", a->elements);

@@ -31,7 +31,7 @@ double npy_value(const struct npy *a, size_t i);
  * too small. A multiple of 64. */
 size_t npy_header(uint32_t dtype, const uint64_t *dims, uint32_t rank, char *to, size_t room);
 
-/* A file of one or two dimensions as floats. */
+/* A file as rows of floats: the first dimension counts the rows, the others together are the columns. */
 struct npy_floats {
 	size_t rows;
 	size_t columns; /* 1 for a one-dimensional array */

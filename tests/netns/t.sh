@@ -65,11 +65,12 @@ refused() {
 	grep -qiE "$text" <<<"$said" || { echo "expected '$text', was told: $said"; return 1; }
 }
 
-# load KEY [options]: digits over UDP with the held-out rows, every answer compared; report in report.json.
+# load KEY [options]: MODEL over UDP with its held-out rows, every answer compared; report in report.json.
+MODEL=digits
 load() {
 	local key=$1
 	shift
 	rm -f "$MR_WORK/report.json"
-	stack_bench "$key" digits --rows-file "$ZOO/digits/heldout_x.npy" --order rr --expect "$ZOO/digits/expected.npy" \
+	stack_bench "$key" "$MODEL" --rows-file "$ZOO/$MODEL/heldout_x.npy" --order rr --expect "$ZOO/$MODEL/expected.npy" \
 		--json "$MR_WORK/report.json" --quiet "$@" 2>>"$MR_WORK/log/bench.log"
 }

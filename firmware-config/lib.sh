@@ -25,13 +25,17 @@ mr_die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
 # ---- guardian ------------------------------------------------------------------------------------------
 
+# Pages that are ours to count: one still held after its number was taken down is "surplus", goes by itself with its
+# process, and would stay for good if the next instance added to the whole number.
+mr_huge_persistent() { echo $(($(<"$MR_HUGE_FILE") - $(<"${MR_HUGE_FILE%/*}/surplus_hugepages"))); }
+
 # Change the number of huge pages by $1; prints by how many it really changed. A lock keeps two instances
 # from losing each other's change; changing by a difference keeps theirs.
 mr_huge_change() {
 	local before after wanted i
 	(
 		flock -w 10 9 || true
-		before=$(<"$MR_HUGE_FILE")
+		before=$(mr_huge_persistent)
 		wanted=$((before + $1 > 0 ? before + $1 : 0))
 		echo "$wanted" >"$MR_HUGE_FILE"
 		for ((i = 0; i < 100; i++)); do # pages of a process that has just ended come back a little later
@@ -39,6 +43,7 @@ mr_huge_change() {
 			(($1 < 0 && after > wanted)) || break
 			sleep 0.02
 		done
+		(($1 < 0)) || after=$(mr_huge_persistent)
 		echo $((after - before))
 	) 9<"$MR_HUGE_FILE"
 }

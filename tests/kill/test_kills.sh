@@ -8,8 +8,10 @@ cd "$(dirname "$0")/../.." || exit 1
 BUILD=${BUILD:-build}
 make -s --no-print-directory FAILPOINTS=1 SAN="${SAN:-}" "$BUILD/failpoints/tests/kills" >/dev/null || exit 1
 kills=$BUILD/failpoints/tests/kills
-log=$(mktemp) || exit 1
-trap 'rm -f "$log"' EXIT
+TMPDIR=$(mktemp -d) || exit 1
+export TMPDIR
+log=$TMPDIR/log
+trap 'rm -rf "$TMPDIR"' EXIT
 passed=0 failed=0
 
 "$kills" "${KILLS:-1000}" "${SEED:-1}" >"$log" 2>&1

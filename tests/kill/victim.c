@@ -44,6 +44,8 @@ uint64_t world_now_ns(void)
 
 void world_init(struct world *w)
 {
+	const char *folder = getenv("TMPDIR"); /* the killed leave half-written files in it */
+
 	memset(w, 0, sizeof(*w));
 	world_now_ns(); /* the same beginning for every process */
 	rig_init(&w->rig, 1);
@@ -53,7 +55,11 @@ void world_init(struct world *w)
 	w->dataplane_orders = shared_memory(4096);
 	w->control_orders = w->dataplane_orders + 1;
 	w->artifact_fd = rig_artifact("alpha", 1, 1.0f, 1, 8);
-	snprintf(w->licence_mark, sizeof(w->licence_mark), "/tmp/millrace-kills-%d", getpid());
+	if ((size_t)snprintf(w->licence_mark, sizeof(w->licence_mark), "%s/millrace-kills-%d", folder ? folder : "/tmp", getpid()) >=
+	    sizeof(w->licence_mark)) {
+		errno = ENAMETOOLONG;
+		die("TMPDIR");
+	}
 }
 
 void world_uninit(struct world *w)

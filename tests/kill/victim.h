@@ -22,7 +22,7 @@ struct world {
 	struct mailbox *mailbox;     /* shared with the dataplane of the day */
 	struct failpoint_orders *dataplane_orders, *control_orders; /* shared */
 	int artifact_fd;
-	char licence_mark[64]; /* a file */
+	char licence_mark[256]; /* a file */
 	uint32_t control_failed; /* changes that neither succeeded nor were killed */
 };
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "segments.h"
 
@@ -46,9 +47,33 @@ static void list_remove(const struct segments *s, struct assembly_list *l, const
 	l->n--;
 }
 
-static uint16_t *bucket_of(const struct segments *s, uint64_t session_id)
+/* Multiply-shift with a secret odd factor (Dietzfelbinger et al., A Reliable Randomized Algorithm for the
+ * Closest-Pair Problem, 1997): two names share a bucket with a chance of at most 2 in the number of buckets,
+ * whatever request ids a client chooses. */
+static uint16_t *bucket_of(const struct segments *s, enum segments_index by, struct segment_of of, uint64_t request_id)
 {
-	return &s->buckets[session_id * 0x9e3779b97f4a7c15ull >> 32 & s->mask];
+	uint64_t name = of.session_id * 0x9e3779b97f4a7c15ull;
+
+	if (by == SEGMENTS_BY_NAME)
+		name ^= request_id ^ (uint64_t)of.lane << 48;
+	return &s->buckets[by][name * s->factor >> s->shift];
+}
+
+static void chain(const struct segments *s, enum segments_index by, struct assembly *a)
+{
+	uint16_t *bucket = bucket_of(s, by, a->of, a->head.request_id);
+
+	a->next[by] = *bucket;
+	*bucket = handle_of(s, a);
+}
+
+static void unchain(const struct segments *s, enum segments_index by, const struct assembly *a)
+{
+	uint16_t *link = bucket_of(s, by, a->of, a->head.request_id), h = handle_of(s, a);
+
+	while (*link != h)
+		link = &at(s, *link)->next[by];
+	*link = a->next[by];
 }
 
 static struct assembly_list *list_of(struct segments *s, const struct assembly *a)
@@ -58,15 +83,13 @@ static struct assembly_list *list_of(struct segments *s, const struct assembly *
 
 static void forget(struct segments *s, struct assembly *a)
 {
-	uint16_t *link = bucket_of(s, a->of.session_id), h = handle_of(s, a);
-
 	list_remove(s, list_of(s, a), a);
-	while (*link != h)
-		link = &at(s, *link)->next;
-	*link = a->next;
+	unchain(s, SEGMENTS_BY_NAME, a);
+	if (a->state == ASSEMBLY_OPEN)
+		unchain(s, SEGMENTS_BY_SESSION, a);
 	wide_give(s->wide, a->buffer);
-	*a = (struct assembly){.next = s->unused};
-	s->unused = h;
+	*a = (struct assembly){.next = {s->unused}};
+	s->unused = handle_of(s, a);
 }
 
 /* A new one in `state`, or NULL: all names are taken. Closed names give way to open ones, never the
@@ -74,7 +97,6 @@ static void forget(struct segments *s, struct assembly *a)
 static struct assembly *begin(struct segments *s, enum assembly_state state, struct segment_of of,
 	const struct wire_request *q, uint64_t now_ns)
 {
-	uint16_t *bucket = bucket_of(s, of.session_id);
 	struct assembly *a;
 
 	if (!s->unused && s->closed.oldest)
@@ -82,46 +104,52 @@ static struct assembly *begin(struct segments *s, enum assembly_state state, str
 	if (!s->unused)
 		return NULL;
 	a = at(s, s->unused);
-	s->unused = a->next;
-	*a = (struct assembly){.head = *q, .of = of, .since_ns = now_ns, .state = (uint8_t)state,
-		.next = *bucket};
+	s->unused = a->next[SEGMENTS_BY_NAME];
+	*a = (struct assembly){.head = *q, .of = of, .since_ns = now_ns, .state = (uint8_t)state};
 	a->head.segment_index = 0;
-	*bucket = handle_of(s, a);
+	chain(s, SEGMENTS_BY_NAME, a);
+	if (state == ASSEMBLY_OPEN)
+		chain(s, SEGMENTS_BY_SESSION, a);
 	list_add(s, list_of(s, a), a);
 	return a;
 }
 
 /* ---- start and end ---- */
 
-static uint32_t buckets_for(uint32_t buffers)
+static uint32_t bucket_bits(uint32_t buffers)
 {
-	uint32_t n = 64;
+	uint32_t bits = 6;
 
-	while (n < 2 * buffers)
-		n *= 2;
-	return n;
+	while (1u << bits < 2 * buffers)
+		bits++;
+	return bits;
 }
 
 size_t segments_bytes(uint32_t buffers)
 {
-	return 2 * buffers * sizeof(struct assembly) + buckets_for(buffers) * sizeof(uint16_t);
+	return 2 * buffers * sizeof(struct assembly) + (SEGMENTS_INDEXES * sizeof(uint16_t) << bucket_bits(buffers));
 }
 
 int segments_init(struct segments *s, struct wide *wide)
 {
-	uint32_t n_buckets = buckets_for(wide->n);
+	uint32_t bits = bucket_bits(wide->n);
 
-	*s = (struct segments){.wide = wide, .n = 2 * wide->n, .mask = n_buckets - 1};
+	*s = (struct segments){.wide = wide, .n = 2 * wide->n, .shift = 64 - bits};
 	if (s->n > UINT16_MAX)
 		return -ENOMEM;
+	if (getrandom(&s->factor, sizeof(s->factor), 0) != sizeof(s->factor))
+		return -EIO;
+	s->factor |= 1;
 	s->assemblies = calloc(s->n, sizeof(*s->assemblies));
-	s->buckets = calloc(n_buckets, sizeof(*s->buckets));
-	if (!s->assemblies || !s->buckets) {
+	s->memory = calloc((size_t)SEGMENTS_INDEXES << bits, sizeof(*s->memory));
+	if (!s->assemblies || !s->memory) {
 		segments_uninit(s);
 		return -ENOMEM;
 	}
+	for (uint32_t by = 0; by < SEGMENTS_INDEXES; by++)
+		s->buckets[by] = s->memory + ((size_t)by << bits);
 	for (uint32_t i = s->n; i > 0; i--) {
-		s->assemblies[i - 1].next = s->unused;
+		s->assemblies[i - 1].next[SEGMENTS_BY_NAME] = s->unused;
 		s->unused = (uint16_t)i;
 	}
 	return 0;
@@ -130,7 +158,7 @@ int segments_init(struct segments *s, struct wide *wide)
 void segments_uninit(struct segments *s)
 {
 	free(s->assemblies);
-	free(s->buckets);
+	free(s->memory);
 	memset(s, 0, sizeof(*s));
 }
 
@@ -150,7 +178,7 @@ void segments_expire(struct segments *s, uint64_t now_ns)
 
 struct assembly *segments_find(const struct segments *s, struct segment_of of, uint64_t request_id)
 {
-	for (uint16_t h = *bucket_of(s, of.session_id); h; h = at(s, h)->next) {
+	for (uint16_t h = *bucket_of(s, SEGMENTS_BY_NAME, of, request_id); h; h = at(s, h)->next[SEGMENTS_BY_NAME]) {
 		struct assembly *a = at(s, h);
 
 		if (a->head.request_id == request_id && a->of.session_id == of.session_id &&
@@ -170,13 +198,13 @@ uint16_t segments_buffer(struct segments *s)
 }
 
 /* Make room for one more of this session: buckets list the youngest first. */
-static void keep_share(struct segments *s, uint64_t session_id)
+static void keep_share(struct segments *s, struct segment_of of)
 {
 	struct assembly *oldest = NULL;
 	uint32_t n = 0;
 
-	for (uint16_t h = *bucket_of(s, session_id); h; h = at(s, h)->next) {
-		if (at(s, h)->of.session_id != session_id || at(s, h)->state != ASSEMBLY_OPEN)
+	for (uint16_t h = *bucket_of(s, SEGMENTS_BY_SESSION, of, 0); h; h = at(s, h)->next[SEGMENTS_BY_SESSION]) {
+		if (at(s, h)->of.session_id != of.session_id)
 			continue;
 		oldest = at(s, h);
 		n++;
@@ -193,7 +221,7 @@ static struct assembly *open_one(struct segments *s, struct segment_of of, const
 	struct assembly *a;
 	uint16_t buffer;
 
-	keep_share(s, of.session_id);
+	keep_share(s, of);
 	buffer = segments_buffer(s);
 	a = buffer ? begin(s, ASSEMBLY_OPEN, of, q, now_ns) : NULL;
 	if (a)
@@ -206,6 +234,7 @@ static struct assembly *open_one(struct segments *s, struct segment_of of, const
 static void close_one(struct segments *s, struct assembly *a, uint64_t now_ns)
 {
 	list_remove(s, list_of(s, a), a);
+	unchain(s, SEGMENTS_BY_SESSION, a);
 	wide_give(s->wide, a->buffer);
 	a->buffer = 0;
 	a->state = ASSEMBLY_CLOSED;

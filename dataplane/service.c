@@ -4,9 +4,9 @@
 #include <bpf/bpf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -203,6 +203,21 @@ static void on_attach(void *ctx)
 
 /* ---- turns ---- */
 
+/* Let control's messages in, or wait at most `ms` for one. The signal that came meanwhile, or 0. One system call
+ * when there is nothing: on a machine without a core to spare this thread interrupts whoever has its core. */
+static uint32_t hear(struct service *s, int ms)
+{
+	struct pollfd fds[] = {{.fd = s->signal_fd, .events = POLLIN}, {.fd = s->link.listen_fd, .events = POLLIN},
+		{.fd = s->link.fd, .events = POLLIN}};
+	struct signalfd_siginfo info;
+
+	if (poll(fds, sizeof(fds) / sizeof(fds[0]), ms) <= 0)
+		return 0;
+	if (fds[1].revents || fds[2].revents)
+		link_pump(&s->link);
+	return fds[0].revents && read(s->signal_fd, &info, sizeof(info)) == sizeof(info) ? info.ssi_signo : 0;
+}
+
 static bool all_polling(const struct service *s)
 {
 	for (uint32_t i = 0; i < s->shared->n_workers; i++)
@@ -255,16 +270,6 @@ static void on_released(void *ctx, uint32_t index, uint64_t number)
 	service_event(ctx, EVENT_MODEL_RELEASED, index, number);
 }
 
-static void take_signal(struct service *s)
-{
-	struct signalfd_siginfo info;
-
-	if (read(s->signal_fd, &info, sizeof(info)) != sizeof(info))
-		return;
-	log_info("signal %u: stopping", info.ssi_signo);
-	__atomic_store_n(&s->shared->stop, 1, __ATOMIC_RELAXED);
-}
-
 static void ratchet(struct service *s)
 {
 	if (!s->sessions)
@@ -289,14 +294,13 @@ static void ring_workers(struct service *s, bool measure)
 static void turn(struct service *s)
 {
 	struct stats_header *h = &s->regions.stats->header;
-	struct epoll_event events[4];
+	uint32_t signal = hear(s, TURN_MS);
 	uint64_t now_ns;
 
-	/* Connections are few and messages rare: pump on every turn, wake early for a new control.
-	 */
-	epoll_wait(s->epoll_fd, events, 4, TURN_MS);
-	take_signal(s);
-	link_pump(&s->link);
+	if (signal) {
+		log_info("signal %u: stopping", signal);
+		__atomic_store_n(&s->shared->stop, 1, __ATOMIC_RELAXED);
+	}
 	service_commands(s);
 	model_table_reap(&s->models);
 	collect_alarms(s);
@@ -332,7 +336,6 @@ void service_run(struct service *s)
 
 static int watch(struct service *s, struct error *err)
 {
-	struct epoll_event e = {.events = EPOLLIN};
 	sigset_t set;
 
 	sigemptyset(&set);
@@ -340,26 +343,15 @@ static int watch(struct service *s, struct error *err)
 	sigaddset(&set, SIGINT);
 	sigprocmask(SIG_BLOCK, &set, NULL); /* before any thread exists */
 	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (s->signal_fd < 0 || s->epoll_fd < 0 ||
-		epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, s->signal_fd, &e) < 0 ||
-		epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, s->link.listen_fd, &e) < 0)
-		return error_set(err, -errno, "epoll: %s", strerror(errno));
-	return 0;
+	return s->signal_fd < 0 ? error_set(err, -errno, "signalfd: %s", strerror(errno)) : 0;
 }
 
 static int wait_for_config(struct service *s, struct error *err)
 {
 	log_info("waiting for the configuration on %s", s->link.path);
-	while (!s->configured) {
-		struct epoll_event event;
-		struct signalfd_siginfo info;
-
-		epoll_wait(s->epoll_fd, &event, 1, TURN_MS * 10);
-		if (read(s->signal_fd, &info, sizeof(info)) == sizeof(info))
+	while (!s->configured)
+		if (hear(s, -1))
 			return error_set(err, -EINTR, "stopped before it was configured");
-		link_pump(&s->link);
-	}
 	return 0;
 }
 
@@ -368,7 +360,7 @@ int service_configure(struct service *s, const char *run_dir, struct error *err)
 	bool given = config_is_at(CONFIG_FD);
 	int rc = 0;
 
-	s->limits_fd = s->gateway_fd = s->trace_fd = s->box_fd = s->signal_fd = s->epoll_fd = -1;
+	s->limits_fd = s->gateway_fd = s->trace_fd = s->box_fd = s->signal_fd = -1;
 	s->link.fd = s->link.listen_fd = s->link.lock_fd = -1;
 	if (given) {
 		rc = config_take(CONFIG_FD, &s->config, err);
@@ -394,5 +386,4 @@ void service_uninit(struct service *s)
 	fd_close(s->trace_fd);
 	fd_close(s->box_fd);
 	fd_close(s->signal_fd);
-	fd_close(s->epoll_fd);
 }

@@ -26,7 +26,7 @@ struct service {
 	bool configured; /* config is taken */
 	bool started;    /* workers exist: offers are adopted at once */
 	bool ready;      /* EVENT_READY was sent */
-	int signal_fd, epoll_fd;
+	int signal_fd;
 	struct regions regions;
 	struct model_table models;
 	struct shared *shared;

@@ -144,9 +144,9 @@ static int take_input(const struct model_file_header *h, uint32_t k, const json_
 	if (json_object_get(json_object_get(in, "parameters"), "binary_data_size"))
 		return error_set(err, -EINVAL,
 			"input \"%.56s\": the binary tensor extension is not offered; send \"data\"", io->name);
-	if (!type || strcmp(type, show_datatype(io->dtype)))
+	if (!type || strcmp(type, wire_dtype_name(io->dtype)))
 		return error_set(err, -EINVAL, "input \"%.56s\" must have datatype %s", io->name,
-			show_datatype(io->dtype));
+			wire_dtype_name(io->dtype));
 	if (rows_of(json_object_get(in, "shape"), io) != n_rows)
 		return error_set(err, -EINVAL,
 			"input \"%.56s\": the shape must be [rows, then the model's %u dimensions], rows alike for all inputs",
@@ -154,7 +154,7 @@ static int take_input(const struct model_file_header *h, uint32_t k, const json_
 	rc = put_data(&c, json_object_get(in, "data"), 0);
 	if (rc == -ERANGE)
 		return error_set(err, -EINVAL, "input \"%.56s\": element %llu is no %s", io->name,
-			(unsigned long long)c.next - 1, show_datatype(io->dtype));
+			(unsigned long long)c.next - 1, wire_dtype_name(io->dtype));
 	if (rc || c.next != (uint64_t)n_rows * io->elements)
 		return error_set(err, -EINVAL, "input \"%.56s\": \"data\" must hold %llu numbers", io->name,
 			(unsigned long long)n_rows * io->elements);
@@ -231,7 +231,7 @@ static json_t *output(const struct model_file_header *h, uint32_t k, const struc
 			json_array_append_new(data, number_at(base + (size_t)r * h->row_out_bytes +
 				(size_t)e * wire_dtype_bytes(io->dtype), io->dtype));
 	return json_pack("{s:s, s:s, s:o, s:o}", "name", io->name, "datatype",
-		show_datatype(io->dtype), "shape", shape, "data", data);
+		wire_dtype_name(io->dtype), "shape", shape, "data", data);
 }
 
 static void reply_result(struct infer *in, const struct gateway_answer *a)

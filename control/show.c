@@ -56,15 +56,6 @@ static json_t *name_list(const char *names)
 
 /* -- models ---------------------------------------------------------------------------------- */
 
-const char *show_datatype(uint32_t dtype)
-{
-	static const char *const names[] = {[WIRE_F32] = "FP32", [WIRE_F16] = "FP16",
-		[WIRE_BF16] = "BF16", [WIRE_I8] = "INT8", [WIRE_U8] = "UINT8", [WIRE_I32] = "INT32",
-		[WIRE_I64] = "INT64", [WIRE_BOOL] = "BOOL"};
-
-	return dtype && dtype < sizeof(names) / sizeof(names[0]) ? names[dtype] : "?";
-}
-
 json_t *show_model_ios(const struct model_file_io *io, uint32_t n, bool batch_dim)
 {
 	json_t *list = json_array();
@@ -79,7 +70,7 @@ json_t *show_model_ios(const struct model_file_io *io, uint32_t n, bool batch_di
 		for (uint32_t d = 0; d < io[i].rank && d < MODEL_FILE_MAX_RANK; d++)
 			json_array_append_new(shape, number(io[i].dims[d]));
 		json_object_set_new(o, "name", text(name));
-		json_object_set_new(o, "datatype", text(show_datatype(io[i].dtype)));
+		json_object_set_new(o, "datatype", text(wire_dtype_name(io[i].dtype)));
 		json_object_set_new(o, "shape", shape);
 		json_array_append_new(list, o);
 	}

@@ -44,8 +44,6 @@ json_t *show_kernels(struct control *ctl, uint32_t model_index, uint64_t number)
 enum { SHOW_ALL_MODELS = DP_MAX_MODELS };
 json_t *show_cache(struct control *ctl, uint32_t model_index);
 json_t *show_model_ios(const struct model_file_io *io, uint32_t n, bool batch_dim);
-/* Open Inference Protocol name of an enum wire_dtype: "FP32", ... */
-const char *show_datatype(uint32_t dtype);
 json_t *show_subscriber(const struct subscriber *s);
 json_t *show_plan(const struct plan *p);
 const char *show_xdp_mode(uint32_t mode);

@@ -330,8 +330,8 @@ static int read_rows(struct trace_run *t, const struct model_entry *m, uint32_t 
 	bytes = !rc && a.rank && a.dims[0] ? a.elements / a.dims[0] * a.item_bytes : 0;
 	if (!rc && (bytes != m->header.row_in_bytes || (a.dtype != dtype && a.dtype != WIRE_U8)))
 		rc = error_set(err, -EINVAL, "%s: rows of %llu bytes of type %s, model %s takes %u of %s", t->result.path,
-			(unsigned long long)bytes, show_datatype(a.dtype), m->name, m->header.row_in_bytes,
-			show_datatype(dtype));
+			(unsigned long long)bytes, wire_dtype_name(a.dtype), m->name, m->header.row_in_bytes,
+			wire_dtype_name(dtype));
 	rc = rc ? rc : region(t, TRACE_WARM, m, slot, a.dims[0], err);
 	if (!rc)
 		memcpy((uint8_t *)t->h + TRACE_ROWS_AT, a.data, a.elements * a.item_bytes);

@@ -43,7 +43,7 @@ CFLAGS_models/run/vectors_avx512.c := $(AVX512)
 
 PROGRAMS += millrace-model
 TOOL_SRCS := $(addprefix models/tool/,bench.c bench_ops.c compile.c file.c inspect.c main.c peak.c \
-	rows.c run.c sign.c test.c tune.c)
+	rows.c run.c sign.c steps.c test.c tune.c)
 millrace-model_SRCS = $(TOOL_SRCS) $(COMPILE_SRCS) $(RUN_SRCS) $(BASE_SRCS)
 millrace-model_LIBS = $(COMPILE_LIBS) $(RUN_LIBS) $(BASE_LIBS)
 

@@ -90,6 +90,15 @@ enum wire_dtype {
 	WIRE_DTYPE_END,
 };
 
+/* The Open Inference Protocol's name of `dtype`, "?" for a value that is no dtype. */
+static inline const char *wire_dtype_name(uint32_t dtype)
+{
+	static const char *const names[WIRE_DTYPE_END] = {[WIRE_F32] = "FP32", [WIRE_F16] = "FP16", [WIRE_BF16] = "BF16",
+		[WIRE_I8] = "INT8", [WIRE_U8] = "UINT8", [WIRE_I32] = "INT32", [WIRE_I64] = "INT64", [WIRE_BOOL] = "BOOL"};
+
+	return dtype && dtype < WIRE_DTYPE_END ? names[dtype] : "?";
+}
+
 /* Bytes of one element of `dtype`, 0 for a value that is no dtype. */
 static inline uint32_t wire_dtype_bytes(uint32_t dtype)
 {

@@ -105,14 +105,9 @@ static int get_secret(const json_t *o, uint8_t out[WIRE_KEY_BYTES], struct error
 /* Open Inference Protocol names of the dtypes. */
 static uint8_t dtype_of(const char *name)
 {
-	static const char *const names[WIRE_DTYPE_END] = {[WIRE_F32] = "FP32", [WIRE_F16] = "FP16",
-		[WIRE_BF16] = "BF16", [WIRE_I8] = "INT8", [WIRE_U8] = "UINT8", [WIRE_I32] = "INT32",
-		[WIRE_I64] = "INT64", [WIRE_BOOL] = "BOOL"};
-
-	for (uint8_t i = WIRE_F32; name && i < WIRE_DTYPE_END; i++) {
-		if (names[i] && strcmp(names[i], name) == 0)
+	for (uint8_t i = WIRE_F32; name && i < WIRE_DTYPE_END; i++)
+		if (strcmp(wire_dtype_name(i), name) == 0)
 			return i;
-	}
 	return 0;
 }
 

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "models/tool/bench_ops.h"
 #include "models/tool/peak.h"
+#include "models/tool/steps.h"
 
 enum { PEAK_LOG2 = 25, PEAK_LOWEST_LOG2 = 10 };
 
@@ -36,31 +37,6 @@ static double bandwidth(struct bench_peak *peak, double bytes)
 	if (peak->read_gbytes[log2] <= 0 && peak->gflops > 0)
 		peak->read_gbytes[log2] = peak_read_gbytes(peak->bytes, (size_t)1 << log2);
 	return peak->read_gbytes[log2];
-}
-
-static double tensor_flops(const struct tensor_op *t)
-{
-	static const int gates[CELL_END] = {[CELL_RNN] = 1, [CELL_GRU] = 3, [CELL_LSTM] = 4};
-	double out = (double)tensor_elements(&t->out[0]);
-
-	if (t->function == MODEL_FN_MATMUL)
-		return 2 * out * t->in[0].dims[t->in[0].rank - 1];
-	if (t->function == MODEL_FN_CONV)
-		return 2 * out * (double)tensor_span(&t->in[1], 1, t->in[1].rank);
-	if (t->function == MODEL_FN_CONV_LAST) /* [groups][panels][floats][16], or [floats][C] */
-		return 2 * out * t->in[1].dims[t->in[1].rank == 4 ? 2 : 0];
-	if (t->function == MODEL_FN_ATTENTION) /* queries x keys x both widths, every head */
-		return 2.0 * (double)(t->i[0] * t->i[1] * (t->i[2] + t->i[3]) * t->i[4] * t->i[5]);
-	if (t->function == MODEL_FN_RECURRENT) /* out: steps, directions, batch, hidden */
-		return 2 * out * gates[t->i[0]] * (t->in[0].dims[2] + t->out[0].dims[3]);
-	return 0;
-}
-
-static double step_flops(const struct step *s)
-{
-	if (s->op.kind == MODEL_OP_DENSE)
-		return 2.0 * s->op.m * s->op.k * s->op.n;
-	return s->op.kind == MODEL_OP_TENSOR ? tensor_flops(&s->tensor->op) : 0;
 }
 
 double bench_row_flops(const struct model *m)
@@ -119,28 +95,6 @@ double bench_bound_ns(const struct model *m, uint32_t n, struct bench_peak *peak
 	return ns;
 }
 
-static void print_dims(const struct tensor *t)
-{
-	printf("[");
-	for (uint32_t d = 0; d < t->rank; d++)
-		printf("%s%u", d ? "," : "", t->dims[d]);
-	printf("]");
-}
-
-static void print_step(const struct step *s)
-{
-	static const char *const kinds[MODEL_OP_END] = {"?", "dense", "unary", "softmax", "tensor"};
-
-	if (s->op.kind != MODEL_OP_TENSOR) {
-		printf("%s m=%u k=%u n=%u", kinds[s->op.kind], s->op.m, s->op.k, s->op.n);
-		return;
-	}
-	printf("%s ", tensor_function_at(s->tensor->op.function)->name);
-	print_dims(&s->tensor->op.in[0]);
-	printf(" -> ");
-	print_dims(&s->tensor->op.out[0]);
-}
-
 /* Time of every part, summed over `times` batches. */
 static void time_parts(const struct bench_batch *b, uint64_t *tsc, uint64_t times)
 {
@@ -174,7 +128,7 @@ static void print_parts(const struct bench_batch *b, const uint64_t *tsc, double
 			step_flops(&m->steps[i]) * b->n / ns,
 			100 * step_bound_ns(m, &m->steps[i], b->n, peak) / ns,
 			100 * (double)tsc[i + 1] / (double)sum);
-		print_step(&m->steps[i]);
+		step_print(&m->steps[i]);
 		printf("\n");
 	}
 	printf("   op %9.3f %33s %5.1f%%  gather and scatter\n",

@@ -67,6 +67,38 @@ def zoo_model_equals_its_trainer_and_its_card(name, folder):
     assert abs(measured - stated) < 5e-5, f"accuracy {measured}, the card says {stated}"
 
 
+def shown_plan_is_sound(name, folder):
+    """What inspect tells of dtypes, work and memory: as the ONNX file says, and no two living buffers share a byte."""
+    artifact, graph = os.path.join(folder, f"{name}.mrm"), onnx.load(os.path.join(ZOO, name, "model.onnx")).graph
+    tool("compile", os.path.join(ZOO, name, "model.onnx"), "-o", artifact)
+    plan = json.loads(tool("inspect", "--json", artifact).stdout)
+    dtypes = {onnx.TensorProto.FLOAT: "FP32", onnx.TensorProto.INT64: "INT64"}
+    for shown, told in ((plan["inputs"], graph.input), (plan["outputs"], graph.output)):
+        assert [io["dtype"] for io in shown] == [dtypes[t.type.tensor_type.elem_type] for t in told], shown
+    steps, buffers = plan["operators"], plan["buffers"]
+    matrices = {t.name: int(np.prod(t.dims)) for t in graph.initializer if len(t.dims) == 2}
+    weights = sum(matrices.get(i, 0) for n in graph.node if n.op_type in ("Gemm", "MatMul") for i in n.input)
+    dense = [s for s in steps if s["kind"] == "dense"]
+    assert sum(s["flops"] for s in dense) == 2 * weights, steps
+    assert sum(s["constant_bytes"] for s in dense) >= 4 * weights, steps
+    life = {}  # buffer: first and last step
+    for at, step in enumerate(steps):
+        for b in step["in"] + step["out"]:
+            first, _ = life.get(b, (at if b in step["out"] else -1, at))
+            life[b] = (first, at)
+    read = {b for step in steps for b in step["in"]}
+    life = {b: (first, last if b in read else len(steps)) for b, (first, last) in life.items()}
+    assert len(life) == len(buffers)
+    for a in range(len(buffers)):
+        for b in range(a):
+            ends = [buffers[k]["row_offset"] + buffers[k]["bytes"] for k in (a, b)]
+            meet = buffers[a]["row_offset"] < ends[1] and buffers[b]["row_offset"] < ends[0]
+            assert not meet or life[a][1] < life[b][0] or life[b][1] < life[a][0], (a, b, buffers, life)
+    assert max(b["row_offset"] + b["bytes"] for b in buffers) <= plan["row_arena_bytes"]
+    text = tool("inspect", artifact).stdout
+    assert all(f"{b['row_offset']:>10} {b['bytes']:>10}" in text for b in buffers), text
+
+
 def recommender_equals_torch_and_its_card(name, folder):
     """Scores as torch's; items as its wherever no two scores are near enough to change places; recall as stated."""
     path = os.path.join(ZOO, name)
@@ -295,6 +327,7 @@ def main():
     checks = [(zoo_model_equals_its_trainer_and_its_card, n) for n in (
         "digits", "risk", "fraud", "churn", "ranker", "digits-cnn", "forest")]
     checks += [(recommender_equals_torch_and_its_card, "twotower")]
+    checks += [(shown_plan_is_sound, n) for n in sorted(os.listdir(ZOO)) if os.path.isdir(os.path.join(ZOO, n))]
     checks += [(f,) for f in (random_networks_equal_numpy, refusals_name_their_cause,
                               signatures_bind_the_artifact, npy_files_that_do_not_fit_are_refused,
                               readme_lists_exactly_the_operators_the_compiler_takes,

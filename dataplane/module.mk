@@ -73,7 +73,7 @@ test_loss_SRCS = tests/pipeline/test_loss.c tests/pipeline/rig_wide.c tests/unit
 test_loss_LIBS = -lcmocka $(CLIENT_LIBS) $(WORKER_LIBS)
 
 FUZZERS += fuzz_segments
-fuzz_segments_SRCS = tests/fuzz/fuzz_segments.c tests/pipeline/rig_wide.c $(filter-out %/aead_vaes.c,$(RIG_SRCS))
+fuzz_segments_SRCS = tests/fuzz/fuzz_segments.c tests/pipeline/rig_wide.c $(filter-out $(VAES_SRCS),$(RIG_SRCS))
 fuzz_segments_LIBS = -lcmocka $(WORKER_LIBS)
 
 TESTS += test_recall

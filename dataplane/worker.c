@@ -191,6 +191,7 @@ static void drain(struct worker *w)
 
 	for (uint32_t i = 0; i < DRAIN_MAX_POLLS && empty < DRAIN_EMPTY_POLLS; i++)
 		empty = worker_poll(w) ? 0 : empty + 1;
+	w->timed = false;
 	while (w->backlog.engaged && w->clock.now_ns(w->clock.ctx) < end_ns) {
 		load_shared(w);
 		backlog_serve(w, false, second_half_of_waiting);

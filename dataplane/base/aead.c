@@ -13,6 +13,10 @@ int aead_init_family(struct aead *a, const char *name)
 		a->family = &aead_vaes;
 		return aead_vaes_supported() ? 0 : -ENOTSUP;
 	}
+	if (strcmp(name, aead_vaes512.name) == 0) {
+		a->family = &aead_vaes512;
+		return aead_vaes512_supported() ? 0 : -ENOTSUP;
+	}
 	if (strcmp(name, aead_ipsec.name) == 0) {
 		a->family = &aead_ipsec;
 		return aead_ipsec_init(a);
@@ -22,7 +26,8 @@ int aead_init_family(struct aead *a, const char *name)
 
 int aead_init(struct aead *a)
 {
-	return aead_init_family(a, aead_vaes_supported() ? aead_vaes.name : aead_ipsec.name);
+	return aead_init_family(a, aead_vaes512_supported() ? aead_vaes512.name :
+		aead_vaes_supported() ? aead_vaes.name : aead_ipsec.name);
 }
 
 void aead_uninit(struct aead *a)

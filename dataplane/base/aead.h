@@ -4,9 +4,9 @@
  *   datagram:  | header 16 | text n | tag 16 |      header = additional data, and part of the nonce
  *
  * Keys are expanded once, together with their IV, and used from any thread; an expanded key is secret
- * and belongs in memory that is neither dumped nor shared. Two families: our own for VAES and
- * VPCLMULQDQ, whose expanded key is six cache lines, and ipsec-mb (16 lines) for other CPUs with AES
- * instructions.
+ * and belongs in memory that is neither dumped nor shared. Families: our own for VAES and
+ * VPCLMULQDQ, with AVX-512 and without, whose expanded key is six cache lines, and ipsec-mb (16 lines)
+ * for other CPUs with AES instructions.
  */
 #pragma once
 
@@ -39,7 +39,7 @@ struct aead {
 
 /* Pick the fastest family of this CPU. 0, -ENOMEM, or -ENOTSUP where AES instructions are missing. */
 int aead_init(struct aead *a);
-/* The family called `name` ("vaes", "ipsec-mb"): tests and benches compare them. -ENOTSUP where this
+/* The family called `name` ("vaes512", "vaes", "ipsec-mb"): tests and benches compare them. -ENOTSUP where this
  * CPU cannot run it, -ENOENT for a name that is none. */
 int aead_init_family(struct aead *a, const char *name);
 void aead_uninit(struct aead *a);

@@ -1,43 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * AES-256-GCM on 256-bit vectors (VAES, VPCLMULQDQ): two blocks an instruction, an expanded key of
- * six cache lines, and one pass over a datagram.
- *
- * A datagram is a row of 16-byte lanes, two to a vector ("group"), one lane of padding in front where
- * the count is odd:
- *
- *   lane      (pad)      header       text blocks         last text block, lengths
- *   GHASH     zero       as it is     ciphertext          zero-padded, in bits
- *   AES       unused     tag mask     key stream          key stream, unused
- *
- * The row ends with a full group, so every group is multiplied by two consecutive powers of H that end
- * at an even one (leading zeros do not change GHASH); counters count lanes; and only the first and the
- * last group are special.
- *
- * GHASH works on byte-reversed blocks with H multiplied by x beforehand, so that a product needs no
- * shift, and reduces with two multiplications by the folded polynomial: Gueron and Kounavis, "Intel
- * Carry-Less Multiplication Instruction and its Usage for Computing the GCM Mode" (2014). Eight
- * powers are stored, so that a request of 32 floats reduces twice: with many sessions every further
- * cache line of a key costs more than it saves (perf/micro/bench_aead.c).
+ * AES-256-GCM on 256-bit vectors (VAES, VPCLMULQDQ, AVX2): two lanes of aead_vaes.h a group, and one pass over a datagram.
  */
 #include <cpuid.h>
-#include <immintrin.h>
 
-#include "base/aead_family.h"
+#include "base/aead_vaes.h"
 
 enum {
-	ROUNDS = 14,
-	LANE = 16,  /* bytes */
-	GROUP = 32, /* bytes: two lanes */
-	CHUNK = 4,  /* groups between two reductions */
+	ROUNDS = VAES_ROUNDS,
+	LANE = VAES_LANE_BYTES,
+	GROUP = 2 * LANE, /* bytes */
+	CHUNK = VAES_POWERS / 2, /* groups between two reductions */
 };
-
-struct vaes_key {
-	__m128i h[2 * CHUNK]; /* H^8 .. H^1, each times x */
-	__m128i round[ROUNDS + 1];
-	__m128i iv; /* four zero bytes behind it */
-} MR_ALIGNED(AEAD_KEY_ALIGN);
-
-STATIC_ASSERT(sizeof(struct vaes_key) == 384, "six cache lines");
 
 /* ---- GHASH ---- */
 
@@ -48,9 +21,7 @@ struct product {
 
 MR_ALWAYS_INLINE __m256i reversed(__m256i x)
 {
-	const __m128i order = _mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-
-	return _mm256_shuffle_epi8(x, _mm256_broadcastsi128_si256(order));
+	return _mm256_shuffle_epi8(x, _mm256_broadcastsi128_si256(vaes_byte_order()));
 }
 
 MR_ALWAYS_INLINE __m128i reversed_lane(__m128i x)
@@ -74,18 +45,12 @@ MR_ALWAYS_INLINE __m128i fold_lanes(__m256i x)
 	return _mm_xor_si128(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
 }
 
-/* The sum of both lanes' products modulo x^128 + x^7 + x^2 + x + 1. */
+/* The sum of both lanes' products, reduced. */
 MR_ALWAYS_INLINE __m128i product_reduce(const struct product *p)
 {
-	const __m128i fold = _mm_set1_epi64x((int64_t)0xc200000000000000ull);
-	__m128i low = fold_lanes(p->low), middle = fold_lanes(p->middle);
-	__m128i high = fold_lanes(p->high);
+	__m128i low = fold_lanes(p->low), middle = fold_lanes(p->middle), high = fold_lanes(p->high);
 
-	low = _mm_xor_si128(low, _mm_slli_si128(middle, 8));
-	high = _mm_xor_si128(high, _mm_srli_si128(middle, 8));
-	low = _mm_xor_si128(_mm_shuffle_epi32(low, 0x4e), _mm_clmulepi64_si128(low, fold, 0x00));
-	low = _mm_xor_si128(_mm_shuffle_epi32(low, 0x4e), _mm_clmulepi64_si128(low, fold, 0x00));
-	return _mm_xor_si128(low, high);
+	return vaes_reduce(_mm_xor_si128(low, _mm_slli_si128(middle, 8)), _mm_xor_si128(high, _mm_srli_si128(middle, 8)));
 }
 
 /* ---- one datagram ---- */
@@ -102,28 +67,17 @@ struct message {
 	__m128i hash;         /* GHASH so far, byte-reversed */
 };
 
-/* Nonce = IV xor (lane | 0 | counter): abi/wire.h. */
-MR_ALWAYS_INLINE __m128i nonce_of(const struct vaes_key *k, __m128i header)
-{
-	const __m128i pick = _mm_set_epi8(
-		-1, -1, -1, -1, 15, 14, 13, 12, 11, 10, 9, 8, -1, -1, 3, 2);
-
-	return _mm_xor_si128(k->iv, _mm_shuffle_epi8(header, pick));
-}
-
 MR_ALWAYS_INLINE void message_begin(struct message *m, struct wire_header header)
 {
 	size_t lanes = (m->n + LANE - 1) / LANE + 2;
-	uint64_t words[2];
 	__m256i count;
 
-	__builtin_memcpy(words, &header, sizeof(words));
-	m->header = _mm_set_epi64x((int64_t)words[1], (int64_t)words[0]);
+	m->header = vaes_header(header);
 	m->pad = lanes & 1;
 	m->groups = (lanes + 1) / 2;
 	count = _mm256_set_epi32(2 - (int)m->pad, 0, 0, 0, 1 - (int)m->pad, 0, 0, 0);
 	m->counter = _mm256_add_epi32(
-		_mm256_broadcastsi128_si256(nonce_of(m->key, m->header)), count);
+		_mm256_broadcastsi128_si256(vaes_nonce(m->key, m->header)), count);
 	m->hash = _mm_setzero_si128();
 }
 
@@ -142,8 +96,7 @@ MR_ALWAYS_INLINE __m256i round_key(const struct vaes_key *k, int round)
 MR_ALWAYS_INLINE void key_stream(struct message *m, __m256i stream[CHUNK], const size_t groups)
 {
 	const __m256i two = _mm256_set_epi32(2, 0, 0, 0, 2, 0, 0, 0);
-	const __m256i big_endian = _mm256_broadcastsi128_si256(
-		_mm_set_epi8(12, 13, 14, 15, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0));
+	const __m256i big_endian = _mm256_broadcastsi128_si256(vaes_counter_order());
 	__m256i k = round_key(m->key, 0);
 
 #pragma GCC unroll 4
@@ -208,10 +161,8 @@ MR_ALWAYS_INLINE __m256i last_group(struct message *m, __m256i stream, const int
 	size_t left = (m->n - 1) % LANE + 1;
 	__m128i keep = _mm_loadu_si128((const __m128i *)(ones_zeros + LANE - left));
 	__m128i x = crypt_lane(m, _mm256_castsi256_si128(stream), seal);
-	__m128i bits = _mm_set_epi64x((int64_t)__builtin_bswap64(m->n * 8),
-		(int64_t)__builtin_bswap64(WIRE_HEADER_BYTES * 8));
 
-	return _mm256_set_m128i(bits, _mm_and_si128(x, keep));
+	return _mm256_set_m128i(vaes_lengths(m->n), _mm_and_si128(x, keep));
 }
 
 /* The next `groups` groups: crypt, and add the ciphertext to the hash. All but `m` is constant, so that
@@ -308,75 +259,6 @@ static int open(const struct aead *a, const struct aead_key *key, struct wire_he
 	return _mm_testz_si128(tag, tag);
 }
 
-/* ---- keys ---- */
-
-/* FIPS 197 section 5.2: four words from the four eight words before and one transformed word. */
-MR_ALWAYS_INLINE __m128i spread(__m128i key, __m128i assist)
-{
-	key = _mm_xor_si128(key, _mm_slli_si128(key, 4));
-	key = _mm_xor_si128(key, _mm_slli_si128(key, 8));
-	return _mm_xor_si128(key, assist);
-}
-
-/* Round keys i and i + 1; a macro because the round constant is part of the instruction. */
-#define EXPAND_PAIR(k, i, constant)                                                                \
-	((k)[i] = spread((k)[(i) - 2],                                                             \
-		 _mm_shuffle_epi32(_mm_aeskeygenassist_si128((k)[(i) - 1], constant), 0xff)),      \
-		(k)[(i) + 1] = spread((k)[(i) - 1],                                                \
-			_mm_shuffle_epi32(_mm_aeskeygenassist_si128((k)[i], 0), 0xaa)))
-
-static void expand_rounds(__m128i k[ROUNDS + 2], const uint8_t *key)
-{
-	k[0] = _mm_loadu_si128((const __m128i *)key);
-	k[1] = _mm_loadu_si128((const __m128i *)(key + LANE));
-	EXPAND_PAIR(k, 2, 0x01);
-	EXPAND_PAIR(k, 4, 0x02);
-	EXPAND_PAIR(k, 6, 0x04);
-	EXPAND_PAIR(k, 8, 0x08);
-	EXPAND_PAIR(k, 10, 0x10);
-	EXPAND_PAIR(k, 12, 0x20);
-	EXPAND_PAIR(k, 14, 0x40);
-}
-
-/* x times a byte-reversed block: a shift by one bit, with the carry folded back. */
-static __m128i times_x(__m128i h)
-{
-	__m128i carry = _mm_slli_si128(_mm_srli_epi64(h, 63), 8);
-	__m128i top = _mm_shuffle_epi32(_mm_srai_epi32(h, 31), 0xff);
-	__m128i fold = _mm_set_epi64x((int64_t)0xc200000000000000ull, 1);
-
-	return _mm_xor_si128(_mm_or_si128(_mm_add_epi64(h, h), carry), _mm_and_si128(top, fold));
-}
-
-static __m128i multiply(__m128i a, __m128i b)
-{
-	struct product p = {0};
-
-	product_add(&p, _mm256_zextsi128_si256(a), _mm256_zextsi128_si256(b));
-	return product_reduce(&p);
-}
-
-static void expand(const struct aead *a, struct aead_key *out, const uint8_t *key, const uint8_t *iv)
-{
-	struct vaes_key *k = (struct vaes_key *)out;
-	__m128i rounds[ROUNDS + 2], h;
-
-	(void)a;
-	expand_rounds(rounds, key);
-	h = rounds[0]; /* H = AES(0) */
-	for (int r = 1; r < ROUNDS; r++)
-		h = _mm_aesenc_si128(h, rounds[r]);
-	h = _mm_aesenclast_si128(h, rounds[ROUNDS]);
-	h = times_x(reversed_lane(h));
-	k->h[2 * CHUNK - 1] = h;
-	for (int i = 2 * CHUNK - 2; i >= 0; i--)
-		k->h[i] = multiply(k->h[i + 1], h);
-	for (int r = 0; r <= ROUNDS; r++)
-		k->round[r] = rounds[r];
-	k->iv = _mm_setzero_si128();
-	__builtin_memcpy(&k->iv, iv, WIRE_IV_BYTES);
-}
-
 int aead_vaes_supported(void)
 {
 	uint32_t a, b, c, d;
@@ -392,7 +274,7 @@ int aead_vaes_supported(void)
 const struct aead_family aead_vaes = {
 	.name = "vaes",
 	.key_bytes = sizeof(struct vaes_key),
-	.expand = expand,
+	.expand = vaes_expand,
 	.seal = seal,
 	.open = open,
 };

@@ -144,6 +144,12 @@ static void family_matches_openssl(const char *family)
 	end(&s);
 }
 
+static void vaes512_is_openssl_for_every_length(void **state)
+{
+	(void)state;
+	family_matches_openssl("vaes512");
+}
+
 static void vaes_is_openssl_for_every_length(void **state)
 {
 	(void)state;
@@ -167,6 +173,7 @@ static void unknown_family_is_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(vaes512_is_openssl_for_every_length),
 		cmocka_unit_test(vaes_is_openssl_for_every_length),
 		cmocka_unit_test(ipsec_is_openssl_for_every_length),
 		cmocka_unit_test(unknown_family_is_refused),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Graph → flat plan. Buffers first (a view shares its source's), then operators with their
- * constants, then offsets: a buffer's bytes are given to others after its last use.
+ * constants, then offsets: a buffer's bytes are given to others after its last use, and to the result of
+ * an element-wise operator with it.
  */
 #include <errno.h>
 #include <string.h>
@@ -19,6 +20,7 @@ struct planner {
 	struct plan *p;
 	struct life *lives;  /* per buffer */
 	uint32_t *buffer_of; /* per value; MODEL_NONE for constants */
+	const struct ir_node **nodes; /* per operator */
 	const struct compile_options *o;
 	struct error *err;
 };
@@ -210,7 +212,7 @@ static int plan_node(struct planner *pl, struct ir_node *n)
 	if (rc)
 		return rc;
 	flatten_node(pl, n, op);
-	pl->p->program.n_ops++;
+	pl->nodes[pl->p->program.n_ops++] = n;
 	return 0;
 }
 
@@ -221,14 +223,42 @@ static bool lives_meet(const struct life *a, const struct life *b)
 	return a->born <= b->dies && b->born <= a->dies;
 }
 
+/* The input of the operator that makes buffer b whose bytes b may take: one that nobody reads afterwards, and that is
+ * read element by element as b is written. MODEL_NONE: there is none. */
+static uint32_t place_of_input(const struct planner *pl, uint32_t b)
+{
+	const uint32_t born = pl->lives[b].born;
+	const struct model_op *op = born ? &pl->p->ops[born - 1] : NULL;
+	const struct tensor_op *t;
+
+	if (!op || op->kind == MODEL_OP_DENSE)
+		return MODEL_NONE;
+	if (op->kind != MODEL_OP_TENSOR)
+		return pl->lives[op->src[0]].dies == born ? op->src[0] : MODEL_NONE;
+	t = &pl->nodes[born - 1]->t;
+	for (uint32_t k = 0; k < t->n_in; k++) {
+		uint32_t in = pl->p->tensors[op->n].in[k].buffer;
+		bool fits = t->in[k].dtype && in != MODEL_NONE && pl->lives[in].dies == born && tensor_in_place(t, k);
+
+		for (uint32_t j = 0; fits && j < t->n_in; j++) /* the same bytes in another shape */
+			fits = pl->p->tensors[op->n].in[j].buffer != in || tensor_in_place(t, j);
+		if (fits)
+			return in;
+	}
+	return MODEL_NONE;
+}
+
 /* Lowest offset that is free of every earlier buffer alive at the same time: try 0 and the end of
  * each. Plans are short; a deep one costs n^2 small steps once, at compile time. */
 static void place_buffer(struct planner *pl, uint32_t b)
 {
 	struct model_buffer *buffers = pl->p->buffers;
 	uint64_t bytes = buffer_bytes(&buffers[b]), at = 0;
-	bool moved = true;
+	uint32_t input = place_of_input(pl, b);
+	bool moved = input == MODEL_NONE;
 
+	if (input != MODEL_NONE) /* whoever is alive now has kept clear of it */
+		at = buffers[input].row_offset;
 	while (moved) {
 		moved = false;
 		for (uint32_t o = 0; o < b; o++) {
@@ -323,8 +353,9 @@ static int planner_init(struct planner *pl)
 	pl->p->ops = arena_alloc(g->arena, nodes, sizeof(*pl->p->ops));
 	pl->p->tensors = arena_alloc(g->arena, live, sizeof(*pl->p->tensors));
 	pl->lives = arena_alloc(g->arena, buffers, sizeof(*pl->lives));
+	pl->nodes = arena_alloc(g->arena, nodes, sizeof(*pl->nodes));
 	pl->buffer_of = arena_alloc(g->arena, values, sizeof(*pl->buffer_of));
-	if (!pl->p->tensors || !pl->p->buffers || !pl->p->ops || !pl->lives || !pl->buffer_of)
+	if (!pl->p->tensors || !pl->p->buffers || !pl->p->ops || !pl->lives || !pl->nodes || !pl->buffer_of)
 		return error_set(pl->err, -ENOMEM, "no memory for a plan of %d nodes", g->n_nodes);
 	memset(pl->buffer_of, 0xff, values * sizeof(*pl->buffer_of));
 	return 0;

@@ -84,6 +84,16 @@ static bool buffers_meet(const struct model *m, uint32_t a, uint32_t b)
 	       m->buffers[b].row_offset < buffer_end(&m->buffers[a]);
 }
 
+/* Is writing output k of `s` into its buffer harmless to operand j (inputs first, then outputs before k)? */
+static bool spares(const struct model *m, const struct tensor_step *s, uint32_t k, uint32_t j)
+{
+	uint32_t other = j < s->op.n_in ? s->in[j] : s->out[j - s->op.n_in];
+
+	return !buffers_meet(m, s->out[k], other) ||
+	       (j < s->op.n_in && tensor_in_place(&s->op, j) &&
+		       m->buffers[s->out[k]].row_offset == m->buffers[other].row_offset);
+}
+
 static int check_output(struct model *m, uint32_t i, uint32_t k, struct error *err)
 {
 	struct tensor_step *s = &m->tensors[m->n_tensors];
@@ -101,7 +111,7 @@ static int check_output(struct model *m, uint32_t i, uint32_t k, struct error *e
 		return rc;
 	s->out[k] = o->buffer;
 	for (uint32_t j = 0; j < s->op.n_in + k; j++)
-		if (buffers_meet(m, o->buffer, j < s->op.n_in ? s->in[j] : s->out[j - s->op.n_in]))
+		if (!spares(m, s, k, j))
 			return refuse(err, "operator %u writes buffer %u over its other operands",
 				i, o->buffer);
 	return 0;

@@ -11,10 +11,10 @@
 #include "models/run/trees.h"
 
 static const struct tensor_function functions[MODEL_FN_END] = {
-	[MODEL_FN_UNARY] = {"unary", unary_infer, NULL, 1, 1, unary_rows},
-	[MODEL_FN_BINARY] = {"binary", binary_infer, NULL, 2, 2, binary_rows},
+	[MODEL_FN_UNARY] = {"unary", unary_infer, NULL, 1, 1, unary_rows, .in_place = true},
+	[MODEL_FN_BINARY] = {"binary", binary_infer, NULL, 2, 2, binary_rows, .in_place = true},
 	[MODEL_FN_WHERE] = {"where", where_infer, NULL, 3, 3, where_rows},
-	[MODEL_FN_CAST] = {"cast", cast_infer, NULL, 1, 1, cast_rows},
+	[MODEL_FN_CAST] = {"cast", cast_infer, NULL, 1, 1, cast_rows, .in_place = true},
 	[MODEL_FN_STRIDED] = {"strided", strided_infer, NULL, 1, 1, strided_rows},
 	[MODEL_FN_CONCAT] = {"concat", concat_infer, NULL, 1, 8, concat_rows},
 	[MODEL_FN_PAD] = {"pad", pad_infer, pad_run, 2, 2},
@@ -25,7 +25,7 @@ static const struct tensor_function functions[MODEL_FN_END] = {
 	[MODEL_FN_EINSUM] = {"einsum", einsum_infer, einsum_run, 1, 3},
 	[MODEL_FN_CONV] = {"conv", conv_infer, conv_run, 2, 3},
 	[MODEL_FN_POOL] = {"pool", pool_infer, pool_run, 1, 1},
-	[MODEL_FN_SOFTMAX] = {"softmax", softmax_infer, softmax_run, 1, 1},
+	[MODEL_FN_SOFTMAX] = {"softmax", softmax_infer, softmax_run, 1, 1, .in_place = true},
 	[MODEL_FN_GATHER] = {"gather", gather_infer, NULL, 2, 2, gather_rows},
 	[MODEL_FN_GATHER_ELEMENTS] = {"gather-elements", gather_elements_infer, gather_elements_run,
 		2, 2},
@@ -36,7 +36,7 @@ static const struct tensor_function functions[MODEL_FN_END] = {
 	[MODEL_FN_TOPK] = {"topk", topk_infer, topk_run, 1, 1},
 	[MODEL_FN_RECURRENT] = {"recurrent", recurrent_infer, NULL, 3, 8, recurrent_rows},
 	[MODEL_FN_TREES] = {"trees", trees_infer, trees_run, 6, 7, trees_run_rows, trees_check},
-	[MODEL_FN_LAYER_NORM] = {"layer-norm", layer_norm_infer, NULL, 2, 3, layer_norm_rows},
+	[MODEL_FN_LAYER_NORM] = {"layer-norm", layer_norm_infer, NULL, 2, 3, layer_norm_rows, .in_place = true},
 	[MODEL_FN_CONV_LAST] = {"conv-last", conv_last_infer, conv_last_run, 2, 4, conv_last_rows},
 	[MODEL_FN_POOL_LAST] = {"pool-last", pool_last_infer, pool_last_run, 1, 1, pool_last_rows},
 	[MODEL_FN_EMBEDDING] = {"embedding", embedding_infer, NULL, 2, 2, embedding_rows},
@@ -46,6 +46,12 @@ static const struct tensor_function functions[MODEL_FN_END] = {
 const struct tensor_function *tensor_function_at(uint32_t function)
 {
 	return function < MODEL_FN_END && functions[function].infer ? &functions[function] : NULL;
+}
+
+bool tensor_in_place(const struct tensor_op *op, uint32_t k)
+{
+	return functions[op->function].in_place && op->n_out == 1 && tensor_same_shape(&op->in[k], &op->out[0]) &&
+	       wire_dtype_bytes(op->in[k].dtype) == wire_dtype_bytes(op->out[0].dtype);
 }
 
 struct tensor_args tensor_row(const struct tensor_op *op, const struct tensor_args *a, size_t row)

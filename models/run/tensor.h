@@ -191,10 +191,16 @@ struct tensor_function {
 	/* Optional: refuses constants whose contents run() could not work with within bounds. `in`
 	 * has NULL for operands that are absent or buffers. -EINVAL with err->text. */
 	int (*check)(const struct tensor_op *op, const void *const *in, struct error *err);
+	/* An input may be the very bytes of the only output, if its shape is the same: element i is read
+	 * before element i is written, and never again. */
+	bool in_place;
 };
 
 /* NULL for a number that is no function. */
 const struct tensor_function *tensor_function_at(uint32_t function);
+
+/* May input k and the output be the same bytes? The other inputs must lie elsewhere or pass this, too. */
+bool tensor_in_place(const struct tensor_op *op, uint32_t k);
 
 /* The arguments of another row. */
 struct tensor_args tensor_row(const struct tensor_op *op, const struct tensor_args *a, size_t row);

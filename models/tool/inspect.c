@@ -75,6 +75,8 @@ static struct life buffer_life(const struct model *m, uint32_t buffer)
 	for (uint32_t i = 0; i < m->header.n_outputs; i++)
 		if (m->program.outputs[i] == buffer)
 			life.last = n;
+	if (life.last < life.first)
+		life.last = life.first; /* written, and nobody looks */
 	return life;
 }
 

@@ -344,11 +344,12 @@ static void layer_norm(const struct norm *p)
 
 /* ---- products ---- */
 
-/* R rows x V vectors of c; both are constants at every call. */
-INLINE void product_tile(const struct product *p, size_t row, size_t col, const int R, const int V)
+/* R rows x V vectors of c, the last of them with what is left of the columns if `tail`; all three are constants at
+ * every call. */
+INLINE void product_tile(const struct product *p, size_t row, size_t col, const int R, const int V, const int tail)
 {
 	const float *a = p->a + row * p->a_stride, *b = p->b + col;
-	const size_t left = p->n - col;
+	const size_t left = p->n - col - (size_t)(V - 1) * LANES;
 	vf acc[6][2];
 
 #pragma GCC unroll 8
@@ -362,7 +363,7 @@ INLINE void product_tile(const struct product *p, size_t row, size_t col, const 
 
 #pragma GCC unroll 2
 		for (int v = 0; v < V; v++)
-			w[v] = V == 2 ? v_load(b + v * LANES) : v_load_n(b, left, v_set(0.0f));
+			w[v] = tail && v == V - 1 ? v_load_n(b + v * LANES, left, v_set(0.0f)) : v_load(b + v * LANES);
 #pragma GCC unroll 8
 		for (int r = 0; r < R; r++) {
 			vf x = v_set(a[(size_t)r * p->a_stride + k]);
@@ -380,35 +381,35 @@ INLINE void product_tile(const struct product *p, size_t row, size_t col, const 
 		for (int v = 0; v < V; v++) {
 			vf y = v_mul(acc[r][v], v_set(p->alpha));
 
-			if (V == 2)
-				v_store(c + v * LANES, y);
+			if (tail && v == V - 1)
+				v_store_n(c + v * LANES, y, left);
 			else
-				v_store_n(c, y, left);
+				v_store(c + v * LANES, y);
 		}
 	}
 }
 
-INLINE void product_rows(const struct product *p, size_t col, const int V)
+INLINE void product_rows(const struct product *p, size_t col, const int V, const int tail)
 {
 	size_t r = 0;
 
 	for (; r + 6 <= p->m; r += 6)
-		product_tile(p, r, col, 6, V);
+		product_tile(p, r, col, 6, V, tail);
 	switch (p->m - r) {
 	case 5:
-		product_tile(p, r, col, 5, V);
+		product_tile(p, r, col, 5, V, tail);
 		break;
 	case 4:
-		product_tile(p, r, col, 4, V);
+		product_tile(p, r, col, 4, V, tail);
 		break;
 	case 3:
-		product_tile(p, r, col, 3, V);
+		product_tile(p, r, col, 3, V, tail);
 		break;
 	case 2:
-		product_tile(p, r, col, 2, V);
+		product_tile(p, r, col, 2, V, tail);
 		break;
 	case 1:
-		product_tile(p, r, col, 1, V);
+		product_tile(p, r, col, 1, V, tail);
 		break;
 	default:
 		break;
@@ -420,9 +421,11 @@ static void product(const struct product *p)
 	size_t col = 0;
 
 	for (; col + 2 * LANES <= p->n; col += 2 * LANES)
-		product_rows(p, col, 2);
-	for (; col < p->n; col += LANES)
-		product_rows(p, col, 1);
+		product_rows(p, col, 2, 0);
+	if (p->n - col > LANES)
+		product_rows(p, col, 2, 1);
+	else if (col < p->n)
+		product_rows(p, col, 1, 1);
 }
 
 /* ---- moves ---- */

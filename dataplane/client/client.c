@@ -31,6 +31,13 @@ enum {
 	SOCKET_BUFFER_BYTES = 4 << 20,
 };
 
+/* A datagram that came; its rows begin 40 bytes in, so callers find them aligned to 8. */
+struct received {
+	_Alignas(8) uint8_t bytes[WIRE_MAX_PAYLOAD_BYTES + 1]; /* one more than is allowed: too long is seen */
+};
+
+STATIC_ASSERT((WIRE_HEADER_BYTES + WIRE_REPLY_BYTES) % 8 == 0, "rows of a reply are aligned");
+
 struct mr_client {
 	struct enrol enrol;
 	struct session_info session; /* its secret is wiped once the keys are derived */
@@ -49,7 +56,7 @@ struct mr_client {
 	struct mr_error error;
 	uint8_t *handed[POLL_MAX]; /* rows of large results of the last mr_poll() */
 	int n_handed;
-	uint8_t replies[POLL_MAX][WIRE_MAX_PAYLOAD_BYTES + 1]; /* rows of the last mr_poll() */
+	struct received replies[POLL_MAX]; /* rows of the last mr_poll() */
 };
 
 const char *mr_status_name(enum mr_status status)
@@ -436,7 +443,7 @@ static int receive(struct mr_client *c, struct mr_result *results, int max)
 
 	memset(messages, 0, sizeof(messages));
 	for (int i = 0; i < max; i++) {
-		parts[i] = (struct iovec){c->replies[i], sizeof(c->replies[i])};
+		parts[i] = (struct iovec){c->replies[i].bytes, sizeof(c->replies[i].bytes)};
 		messages[i].msg_hdr.msg_iov = &parts[i];
 		messages[i].msg_hdr.msg_iovlen = 1;
 	}
@@ -445,7 +452,7 @@ static int receive(struct mr_client *c, struct mr_result *results, int max)
 		return is_loss(errno) ? 0 : fail(c, -EIO, strerror(errno));
 	now = clock_now_ns();
 	for (int i = 0; i < got; i++)
-		n += take_reply(c, c->replies[i], messages[i].msg_len, now, &results[n]);
+		n += take_reply(c, c->replies[i].bytes, messages[i].msg_len, now, &results[n]);
 	return n;
 }
 

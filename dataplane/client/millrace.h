@@ -82,7 +82,7 @@ struct mr_result {
 	uint32_t n_rows;         /* 0 unless MR_RESULT */
 	uint32_t attempts;       /* times the request was sent */
 	uint64_t latency_ns;     /* first send to answer */
-	const void *rows;        /* n_rows answers; valid until the next mr_poll() or mr_infer() */
+	const void *rows;        /* n_rows answers, aligned to 8 bytes; valid until the next mr_poll() or mr_infer() */
 };
 
 /* Counted since mr_client_open(). A request of one datagram is sent by one, a larger one by up to 16. */

@@ -184,7 +184,7 @@ static void whatever_is_put_comes_back_or_is_gone(void **state)
 
 static void it_takes_what_it_was_given_and_refuses_what_is_too_little(void **state)
 {
-	struct cache x;
+	static struct cache x; /* not on the stack: ASan's copy of it (GCC 12) is aligned to 32 bytes, this needs 64 */
 
 	(void)state;
 	for (uint32_t out = 1; out < 20000; out += 97) {

@@ -19,7 +19,7 @@ COMPILE_SRCS := $(addprefix models/compile/,arena.c artifact.c compile.c ensembl
 	onnx_read.c onnx_wire.c \
 	operators.c pack.c passes.c plan.c sign.c) $(ONNX_GEN).c
 COMPILE_SRCS += $(addprefix models/compile/,fuse_attention.c fuse_elementwise.c \
-	fuse_embedding.c fuse_norm.c match.c moves.c pack_recurrent.c)
+	fuse_embedding.c fuse_lookups.c fuse_norm.c match.c moves.c pack_recurrent.c)
 COMPILE_LIBS := -lprotobuf-c -lcrypto
 
 CFLAGS_models/run := -O3

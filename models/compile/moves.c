@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Moves in their simplest form: a Gather of one known index (x[:, 3], as exporters write it) is a
- * slice, which other passes look through.
+ * slice, which other passes look through; a Concat of Concats is one, as far as an operator has inputs.
  */
+#include <string.h>
+
 #include "models/compile/match.h"
 #include "models/compile/passes.h"
 
@@ -40,6 +42,46 @@ int pass_slice_gathers(struct ir_graph *g, struct error *err)
 			ir_is_constant(g, n->in[1]) && tensor_elements(&n->t.in[1]) == 1 &&
 			n->t.in[1].rank <= 1)
 			rc = slice_gather(&m, n);
+	}
+	return rc;
+}
+
+/* Input k of `n`, if it is a Concat along the same axis that nobody else uses, and there is room for its inputs. */
+static struct ir_node *part_of(const struct match *m, const struct ir_node *n, uint32_t k)
+{
+	struct ir_node *part = made_by(m, n->in[k], MODEL_FN_CONCAT, n->t.i[0]);
+
+	return part && m->uses[n->in[k]] == 1 && part->t.out[0].rank == n->t.out[0].rank &&
+			       n->t.n_in - 1 + part->t.n_in <= TENSOR_MAX_IN
+		       ? part
+		       : NULL;
+}
+
+static void take_part(struct ir_node *n, uint32_t k, struct ir_node *part)
+{
+	const uint32_t added = part->t.n_in, behind = n->t.n_in - k - 1;
+
+	memmove(&n->in[k + added], &n->in[k + 1], behind * sizeof(n->in[0]));
+	memmove(&n->t.in[k + added], &n->t.in[k + 1], behind * sizeof(n->t.in[0]));
+	memcpy(&n->in[k], part->in, added * sizeof(n->in[0]));
+	memcpy(&n->t.in[k], part->t.in, added * sizeof(n->t.in[0]));
+	n->t.n_in += added - 1;
+	part->op = IR_DEAD;
+}
+
+int pass_join_concats(struct ir_graph *g, struct error *err)
+{
+	struct match m;
+	int rc = match_init(&m, g, err);
+
+	for (int32_t i = 0; !rc && i < g->n_nodes; i++) {
+		struct ir_node *n = &g->nodes[i], *part;
+
+		for (uint32_t k = 0; is_tensor(n, MODEL_FN_CONCAT) && k < n->t.n_in;)
+			if ((part = part_of(&m, n, k)))
+				take_part(n, k, part);
+			else
+				k++;
 	}
 	return rc;
 }

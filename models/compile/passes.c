@@ -254,6 +254,8 @@ int passes_run(struct ir_graph *g, struct error *err)
 		pass_fuse_elementwise,
 		pass_fuse_attention,
 		pass_fuse_embedding,
+		pass_fuse_lookups,
+		pass_join_concats,
 		pass_drop_dead,
 		pass_form_dense,
 		pass_choose_kernels,

@@ -37,6 +37,11 @@ int pass_fuse_attention(struct ir_graph *g, struct error *err);
 int pass_pack_recurrent(struct ir_graph *g, struct error *err);
 /* Gather from a constant table and the sum or mean of what was found: one EMBEDDING. */
 int pass_fuse_embedding(struct ir_graph *g, struct error *err);
+/* Concat of lookups in constant tables by elements of one index tensor (the sparse features of a recommender): one
+ * LOOKUPS in their place. */
+int pass_fuse_lookups(struct ir_graph *g, struct error *err);
+/* Concat of Concats: one, as far as an operator has inputs. */
+int pass_join_concats(struct ir_graph *g, struct error *err);
 /* Arithmetic with a number: one multiplication and addition; powers 2 and 1/2. */
 int pass_simplify(struct ir_graph *g, struct error *err);
 /* Convolutions, pools and what lies between them work with channels last. -errno. */

@@ -40,6 +40,7 @@ static const struct tensor_function functions[MODEL_FN_END] = {
 	[MODEL_FN_CONV_LAST] = {"conv-last", conv_last_infer, conv_last_run, 2, 4, conv_last_rows},
 	[MODEL_FN_POOL_LAST] = {"pool-last", pool_last_infer, pool_last_run, 1, 1, pool_last_rows},
 	[MODEL_FN_EMBEDDING] = {"embedding", embedding_infer, NULL, 2, 2, embedding_rows},
+	[MODEL_FN_LOOKUPS] = {"lookups", lookups_infer, NULL, 3, 3, lookups_rows, lookups_check},
 	[MODEL_FN_ATTENTION] = {"attention", attention_infer, NULL, 3, 4, attention_rows},
 };
 

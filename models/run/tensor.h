@@ -43,6 +43,9 @@
  *   ATTENTION   see attention.c
  *   TREES       see trees.h
  *   EMBEDDING   i[0] REDUCE_SUM or REDUCE_MEAN; inputs table [n][width], indices [..., bag]
+ *   LOOKUPS     i[0] 1 = output [1, fields x width], else [1, fields, width]; inputs: the fields' tables
+ *               one after the other [n][width], indices, constant INT64 [fields][3]: which index, first
+ *               row and rows of its table
  */
 #pragma once
 
@@ -320,6 +323,9 @@ int scatter_nd_infer(struct tensor_op *op, struct error *err);
 void scatter_nd_run(const struct tensor_op *op, const struct tensor_args *a);
 int embedding_infer(struct tensor_op *op, struct error *err);
 void embedding_rows(const struct tensor_op *op, const struct tensor_args *a, size_t rows);
+int lookups_infer(struct tensor_op *op, struct error *err);
+int lookups_check(const struct tensor_op *op, const void *const *in, struct error *err);
+void lookups_rows(const struct tensor_op *op, const struct tensor_args *a, size_t rows);
 int topk_infer(struct tensor_op *op, struct error *err);
 void topk_run(const struct tensor_op *op, const struct tensor_args *a);
 int recurrent_infer(struct tensor_op *op, struct error *err);

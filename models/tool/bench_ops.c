@@ -53,7 +53,13 @@ static double tensor_bytes(const struct tensor *t)
 	return t->dtype ? (double)tensor_elements(t) * wire_dtype_bytes(t->dtype) : 0;
 }
 
-/* Bytes an operator cannot but touch for n rows; a gather does not touch its whole table. */
+/* Looks rows up in operand 0 and does not touch the whole of it. */
+static bool looks_up(uint32_t function)
+{
+	return function == MODEL_FN_GATHER || function == MODEL_FN_EMBEDDING || function == MODEL_FN_LOOKUPS;
+}
+
+/* Bytes an operator cannot but touch for n rows. */
 static double step_bytes(const struct model *m, const struct step *s, uint32_t n)
 {
 	const struct model_op *op = &s->op;
@@ -68,7 +74,7 @@ static double step_bytes(const struct model *m, const struct step *s, uint32_t n
 
 		if (s->tensor->in[k] != MODEL_NONE)
 			bytes += size * n;
-		else if (s->tensor->op.function != MODEL_FN_GATHER)
+		else if (k || !looks_up(s->tensor->op.function))
 			bytes += size;
 	}
 	for (uint32_t k = 0; k < s->tensor->op.n_out; k++)

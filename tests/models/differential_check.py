@@ -222,8 +222,38 @@ def embedding_bag(folder):
           [constant("t", table), constant("one", torch.tensor([1]))], batched=True)
 
 
+def sparse_features(folder):
+    """A recommender's: columns of one id tensor, each with its table, joined with something else, in any order."""
+    rows, fields, width, stacked = rng.randint(1, 20), rng.randint(1, 20), rng.randint(1, 40), rng.randint(0, 1)
+    sizes = [rng.randint(1, 60) for _ in range(fields)]
+    tables = [floats(n, width) for n in sizes]
+    used = [rng.randrange(fields) if rng.random() < 0.3 else f for f in range(fields)]  # some share one
+    x = torch.stack([torch.randint(-sizes[used[f]], sizes[used[f]], (rows,)) for f in range(fields)], 1).float()
+    other = floats(rows, *([1, width] if stacked else [rng.randint(1, 9)]))
+    constants = [constant(f"t{f}", t) for f, t in enumerate(tables)] + [constant("one", torch.tensor([1]))]
+    nodes = [helper.make_node("Cast", ["x0"], ["ids"], to=rng.choice([TensorProto.INT64, TensorProto.INT32]))]
+    for f in range(fields):
+        if rng.random() < 0.5:
+            constants += [constant(f"c{f}", torch.tensor(f))]
+            nodes += [helper.make_node("Gather", ["ids", f"c{f}"], [f"i{f}"], axis=1)]
+        else:
+            constants += [constant(f"{n}{f}", torch.tensor([v])) for n, v in (("a", f), ("b", f + 1))]
+            nodes += [helper.make_node("Slice", ["ids", f"a{f}", f"b{f}", "one"], [f"s{f}"]),
+                      helper.make_node("Squeeze", [f"s{f}", "one"], [f"i{f}"])]
+        nodes += [helper.make_node("Gather", [f"t{used[f]}", f"i{f}"], [f"g{f}"])]
+        nodes += [helper.make_node("Unsqueeze", [f"g{f}", "one"], [f"e{f}"])] if stacked else []
+    parts = [(("e" if stacked else "g") + str(f), tables[used[f]][x[:, f].long()]) for f in range(fields)]
+    parts = [(name, v.unsqueeze(1) if stacked else v) for name, v in parts]
+    parts.insert(rng.randint(0, fields), ("x1", other))
+    if rng.random() < 0.3:
+        rng.shuffle(parts)
+    nodes += [helper.make_node("Concat", [name for name, _ in parts], ["y"], axis=1)]
+    check(folder, nodes, [x, other], torch.cat([v for _, v in parts], 1), constants, batched=True, limit=0)
+
+
 FAMILIES = (binary, unary, reduction, matmul, convolution, convolution_network, transposed_convolution, pooling,
-            normalisation, convolution_then_normalisation, movement, lstm, top_k, embedding_bag)
+            normalisation, convolution_then_normalisation, movement, lstm, top_k, embedding_bag,
+            sparse_features)
 
 
 def main():

@@ -582,6 +582,29 @@ static void a_bad_name_or_batch_is_refused(void **state)
 		assert_int_equal(compile_onnx_buffer("", 0, &bad[i], &a, &err), -EINVAL);
 }
 
+/* What an artifact says about fields is checked once, at load: no request can reach past a table afterwards. */
+static void lookups_past_their_tables_are_refused(void **state)
+{
+	const struct tensor_function *f = tensor_function_at(MODEL_FN_LOOKUPS);
+	const struct tensor_op op = {.function = MODEL_FN_LOOKUPS, .n_in = 3, .n_out = 1,
+		.in = {{.dtype = WIRE_F32, .rank = 2, .dims = {10, 4}}, {.dtype = WIRE_I64, .rank = 2, .dims = {1, 5}},
+			{.dtype = WIRE_I64, .rank = 2, .dims = {1, 3}}}};
+	static const int64_t bad[][3] = {{-1, 0, 1}, {5, 0, 1}, {0, -1, 1}, {0, 10, 1}, {0, 0, 0}, {0, 0, -1}, {0, 4, 7},
+		{0, 1, INT64_MAX}, {INT64_MIN, 0, 1}};
+	const void *in[TENSOR_MAX_IN] = {NULL, NULL, (int64_t[3]){4, 4, 6}};
+	struct error err = {0};
+
+	(void)state;
+	assert_int_equal(f->check(&op, in, &err), 0);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		in[2] = bad[i];
+		assert_int_equal(f->check(&op, in, &err), -EINVAL);
+		assert_non_null(strstr(err.text, "lookups: field 0 is index"));
+	}
+	in[2] = NULL;
+	assert_int_equal(f->check(&op, in, &err), -EINVAL);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -601,6 +624,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(an_onnx_file_cut_off_anywhere_is_refused),
 		cmocka_unit_test(deep_nesting_is_refused_before_protobuf_recurses),
 		cmocka_unit_test(a_bad_name_or_batch_is_refused),
+		cmocka_unit_test(lookups_past_their_tables_are_refused),
 	};
 
 	(void)argc;

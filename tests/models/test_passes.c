@@ -302,6 +302,51 @@ static void t_bag(struct t *t)
 			    1, &x));
 }
 
+/* A row of `table` by element `index` of `ids`. */
+static int32_t t_lookup(struct t *t, int32_t ids, int64_t index, int32_t table)
+{
+	struct tensor_op slice = {.function = MODEL_FN_STRIDED, .i = {[0] = index, [1] = 1, [2] = 1}};
+	int32_t in[] = {table, t_node(t, slice, 1, &ids)};
+
+	return t_node(t, (struct tensor_op){.function = MODEL_FN_GATHER}, 2, in);
+}
+
+/* Three features, two of them of one table, and something else; the second is shown besides or not. */
+static void t_features(struct t *t, bool shown)
+{
+	struct tensor ids = SHAPE(1, 4);
+	int32_t in[4], x, shared = t_constant(t, SHAPE(9, 4), 0);
+
+	ids.dtype = WIRE_I64;
+	x = t_input(t, ids);
+	in[0] = t_constant(t, SHAPE(1, 3), 0);
+	in[1] = t_lookup(t, x, 2, shared);
+	in[2] = t_lookup(t, x, 0, t_constant(t, SHAPE(5, 4), 0));
+	in[3] = t_lookup(t, x, 3, shared);
+	t_output(t, t_node(t, (struct tensor_op){.function = MODEL_FN_CONCAT, .i = {1}}, 4, in));
+	if (shown)
+		t_output(t, in[2]);
+}
+
+static void t_sparse(struct t *t)
+{
+	t_features(t, false);
+}
+
+static void t_shown_sparse(struct t *t)
+{
+	t_features(t, true);
+}
+
+static void t_concats(struct t *t)
+{
+	struct tensor_op concat = {.function = MODEL_FN_CONCAT, .i = {1}};
+	int32_t in[] = {t_input(t, SHAPE(2, 3)), t_constant(t, SHAPE(2, 4), 0), 0, t_constant(t, SHAPE(2, 2), 0)};
+
+	in[2] = t_node(t, concat, 2, in);
+	t_output(t, t_node(t, concat, 3, in + 1));
+}
+
 static int32_t t_product(struct t *t)
 {
 	return t_matmul(t, t_input(t, SHAPE(3, 6)), t_constant(t, SHAPE(6, 5), 0));
@@ -377,6 +422,9 @@ static const struct pass_case cases[] = {
 	{"fuse_elementwise", t_gelu, {pass_fuse_elementwise}, 1, IR_UNARY, 0, MODEL_ACT_GELU},
 	{"fuse_attention", t_attention, {pass_fuse_attention}, 1, IR_TENSOR, MODEL_FN_ATTENTION, 0},
 	{"fuse_embedding", t_bag, {pass_fuse_embedding}, 1, IR_TENSOR, MODEL_FN_EMBEDDING, 0},
+	{"fuse_lookups", t_sparse, {pass_fuse_lookups}, 2, IR_TENSOR, MODEL_FN_CONCAT, 0},
+	{"fuse_lookups, one shown", t_shown_sparse, {pass_fuse_lookups}, 7, IR_TENSOR, MODEL_FN_CONCAT, 0},
+	{"join_concats", t_concats, {pass_join_concats}, 1, IR_TENSOR, MODEL_FN_CONCAT, 0},
 	{"form_dense", t_layer, {pass_form_dense}, 3, IR_TENSOR, MODEL_FN_UNARY, 0},
 	{"choose_kernels", t_classes, {pass_choose_kernels}, 2, IR_SOFTMAX, 0, 0},
 	{"fuse_bias", t_layer, {pass_form_dense, pass_fuse_bias}, 2, IR_TENSOR, MODEL_FN_UNARY, 0},

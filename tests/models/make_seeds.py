@@ -3,7 +3,6 @@
 # Write the seeds of fuzz_onnx and fuzz_artifact (small models, one per operator family) and fuzz_npy.
 import json
 import os
-import shutil
 import subprocess
 import sys
 
@@ -16,7 +15,7 @@ CORPUS = os.path.join(ROOT, "tests", "fuzz", "corpus")
 TOOL = os.path.join(ROOT, "build", "bin", "millrace-model")
 CONV_HEAD_BYTES = 12288  # as HEAD_BYTES, with three general operators
 HEAD_BYTES = 5632  # header page and program of a small artifact; the harness adds zero weights
-WHOLE = ("trees", "attention", "norm", "lstm", "gru")
+WHOLE = ("trees", "attention", "norm", "lstm", "gru", "lookups")
 WEIGHTS = 8192  # where they begin in a small artifact: trees are nothing without theirs
 
 
@@ -53,6 +52,15 @@ def models():
     yield ("constant", 13, [node("Constant", [], ["k"], value_floats=[1.0, 2.0, 3.0]),
                             node("Mul", ["x", "k"], ["m"]), node("Identity", ["m"], ["y"])],
            [tensor("x", "n", 3)], [])
+    columns = [constant(f"c{k}", np.int64(k)) for k in range(3)]
+    yield ("lookups", 13, [node("Cast", ["x"], ["i"], to=TensorProto.INT64)] +
+           [n for k in range(3) for n in (node("Gather", ["i", f"c{k}"], [f"i{k}"], axis=1),
+                                          node("Gather", [f"t{k % 2}", f"i{k}"], [f"g{k}"]))] +
+           [node("Concat", ["x", "g0", "g1", "g2"], ["y"], axis=1)], [tensor("x", "n", 3)],
+           columns + [constant("t0", ones), constant("t1", np.ones((5, 2), np.float32))])
+    yield ("in_place", 13, [node("Gemm", ["x", "w"], ["h"]), node("Tanh", ["h"], ["t"]), node("Mul", ["h", "t"], ["m"]),
+                            node("Sub", ["m", "h"], ["s"]), node("Softmax", ["s"], ["y"])], [tensor("x", "n", 3)],
+           [constant("w", ones)])
     yield from sequence_models()
     yield from ml_models()
 
@@ -143,9 +151,8 @@ def arrays(folder):
 
 def main():
     folders = {kind: os.path.join(CORPUS, kind) for kind in ("fuzz_onnx", "fuzz_artifact", "fuzz_npy")}
-    for folder in folders.values():
-        shutil.rmtree(folder, ignore_errors=True)
-        os.makedirs(folder)
+    for folder in folders.values():  # what fuzzers have found stays beside
+        os.makedirs(folder, exist_ok=True)
     for name, opset, nodes, inputs, constants in models():
         graph = helper.make_graph(nodes, name, inputs,
                                   [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], constants)

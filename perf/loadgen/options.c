@@ -49,6 +49,7 @@ static const struct option_row table[] = {
 	{"window", U32, AT(window), 1, 65536, "64", "closed loop: requests outstanding"},
 	{"attempts", U32, AT(attempts), 1, 16, "6", "times a request is sent at most"},
 	{"timeout-ms", U32, AT(timeout_ms), 1, 60000, "100", "before the first retry; doubles, five times at most"},
+	{"stuck-ms", U32, AT(stuck_ms), 0, 3600000, "10000", "end when the port takes nothing for so long; 0 = wait for ever"},
 	{"sleep", FLAG, AT(sleep), 0, 0, NULL, "udp: sleep while waiting instead of spinning"},
 	{"preseal", FLAG, AT(preseal), 0, 0, NULL, "seal all requests before the clock starts"},
 	{"core", CORE, AT(core), -1, 1023, "-1", "CPU to run on; -1: any"},

@@ -66,6 +66,7 @@ struct options {
 	uint32_t rows_per_request;
 	uint32_t attempts;
 	uint32_t timeout_ms;
+	uint32_t stuck_ms;
 	int32_t core;         /* -1 = any */
 	bool poisson;
 	bool sleep;

@@ -65,6 +65,7 @@ struct run {
 	uint64_t waiting; /* within the window */
 	uint64_t deferred;
 	uint64_t next_sweep_tsc, first_tsc, last_tsc, started_tsc;
+	uint64_t moved_tsc; /* the port last took or brought something, or had nothing to take */
 	uint64_t result_tsc, max_gap_tsc; /* last result; longest time between two */
 	double sum_ns;
 	struct arrivals arrivals;
@@ -453,6 +454,14 @@ static bool finished(const struct run *run, uint64_t now)
 	       run->stage_at == run->stage_n;
 }
 
+/* Nobody is at the other end of the port: what waits in front of a full queue would wait for ever. */
+static bool stuck(struct run *run, uint64_t now, bool moved)
+{
+	if (moved || run->stage_at == run->stage_n)
+		run->moved_tsc = now;
+	return run->o->stuck_ms && now - run->moved_tsc > run->hz / 1000 * run->o->stuck_ms;
+}
+
 static int loop(struct run *run, const volatile sig_atomic_t *stop)
 {
 	bool show = !run->o->quiet && isatty(2);
@@ -473,6 +482,8 @@ static int loop(struct run *run, const volatile sig_atomic_t *stop)
 		rc = rc < 0 ? rc : sent < 0 ? sent : got < 0 ? got : sweep(run, now, got);
 		if (finished(run, now))
 			break;
+		if (mr_unlikely(stuck(run, now, sent || got)))
+			rc = -ENOLINK;
 		if (show)
 			progress(run, now, &next_progress);
 		if (run->o->sleep && !sent && !got)
@@ -562,7 +573,7 @@ int bench_run(struct run_report *report, const struct options *o, struct bench_s
 	run->flood = flood;
 	run->r = report;
 	rc = prepare(run, err);
-	run->started_tsc = run->first_tsc = run->last_tsc = clock_tsc();
+	run->started_tsc = run->first_tsc = run->last_tsc = run->moved_tsc = clock_tsc();
 	run->end_tsc = o->seconds > 0 ? run->started_tsc + (uint64_t)(o->seconds * (double)run->hz)
 				      : UINT64_MAX;
 	if (!rc) {
@@ -575,7 +586,9 @@ int bench_run(struct run_report *report, const struct options *o, struct bench_s
 		getrusage(RUSAGE_SELF, &after);
 		report->cpu_user_s = seconds_between(&before.ru_utime, &after.ru_utime);
 		report->cpu_system_s = seconds_between(&before.ru_stime, &after.ru_stime);
-		if (rc < 0)
+		if (rc == -ENOLINK)
+			error_set(err, rc, "the port has taken nothing for %u ms: nobody is at its other end", o->stuck_ms);
+		else if (rc < 0)
 			error_set(err, rc, "transport: %s", strerror(-rc));
 	}
 	if (flood)

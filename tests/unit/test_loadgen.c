@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,6 +27,8 @@ struct fake {
 	uint32_t lose_every, refuse_every;   /* by request id; 0 = none */
 	uint32_t lose_part_every;            /* the middle one of a result, the first time it is sent */
 	uint32_t send_takes, send_calls;     /* every other send(): no more than so many; 0 = all */
+	bool gone;                           /* nobody is there: send() takes nothing */
+	int ends_with;                       /* what bench_run() returns */
 	uint32_t row_out_bytes, most_queued;
 	bool lost_part[QUEUE];
 	uint32_t head, tail, bytes[QUEUE];
@@ -106,6 +109,8 @@ static int fake_send(struct transport *t, const struct datagram *d, uint32_t n)
 {
 	struct fake *f = (struct fake *)t;
 
+	if (f->gone)
+		return 0;
 	if (f->send_takes && f->send_calls++ % 2 && n > f->send_takes)
 		n = f->send_takes;
 	for (uint32_t i = 0; i < n; i++)
@@ -168,7 +173,7 @@ static void run(struct fake *f, const struct options *o, struct run_report *repo
 	assert_int_equal(workload_init(&w, o, &model, &err), 0);
 	if (f->row_out_bytes == LARGE_BYTES)
 		expect_large(&w);
-	assert_int_equal(bench_run(report, o, &s, &w, &f->base, NULL, &never, &err), 0);
+	assert_int_equal(bench_run(report, o, &s, &w, &f->base, NULL, &never, &err), f->ends_with);
 	assert_int_equal(w.wrong, 0);
 	workload_uninit(&w);
 	channel_uninit(&f->server);
@@ -277,6 +282,24 @@ static void what_a_full_queue_does_not_take_is_sent_later(void **state)
 	free(r);
 }
 
+static void a_port_without_another_end_ends_the_run(void **state)
+{
+	struct fake *f = calloc(1, sizeof(*f));
+	struct run_report *r = calloc(1, sizeof(*r));
+	struct options o = options();
+
+	(void)state;
+	o.count = 100;
+	o.stuck_ms = 100;
+	f->gone = true;
+	f->ends_with = -ENOLINK;
+	run(f, &o, r);
+	assert_int_equal(r->answered, 0);
+	assert_int_equal(r->unanswered, r->sent);
+	free(f);
+	free(r);
+}
+
 static void an_answer_in_our_own_queue_is_not_asked_for_again(void **state)
 {
 	struct fake *f = calloc(1, sizeof(*f));
@@ -327,6 +350,7 @@ int main(void)
 		cmocka_unit_test(what_is_never_answered_is_counted_and_not_measured),
 		cmocka_unit_test(a_refusal_is_an_answer_and_no_speed),
 		cmocka_unit_test(what_a_full_queue_does_not_take_is_sent_later),
+		cmocka_unit_test(a_port_without_another_end_ends_the_run),
 		cmocka_unit_test(an_answer_in_our_own_queue_is_not_asked_for_again),
 		cmocka_unit_test(a_result_of_several_datagrams_is_put_together),
 	};

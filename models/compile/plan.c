@@ -224,28 +224,29 @@ static bool lives_meet(const struct life *a, const struct life *b)
 }
 
 /* The input of the operator that makes buffer b whose bytes b may take: one that nobody reads afterwards, and that is
- * read element by element as b is written. MODEL_NONE: there is none. */
+ * read element by element as b is written. All inputs must be of b's shape: a broadcast one makes narrow lines of a row
+ * each, which wait for one another in place (tensor.h). MODEL_NONE: there is none. */
 static uint32_t place_of_input(const struct planner *pl, uint32_t b)
 {
 	const uint32_t born = pl->lives[b].born;
 	const struct model_op *op = born ? &pl->p->ops[born - 1] : NULL;
 	const struct tensor_op *t;
+	uint32_t place = MODEL_NONE;
 
-	if (!op || op->kind == MODEL_OP_DENSE)
+	if (op && op->kind == MODEL_OP_UNARY && pl->lives[op->src[0]].dies == born)
+		return op->src[0];
+	if (!op || op->kind != MODEL_OP_TENSOR)
 		return MODEL_NONE;
-	if (op->kind != MODEL_OP_TENSOR)
-		return pl->lives[op->src[0]].dies == born ? op->src[0] : MODEL_NONE;
 	t = &pl->nodes[born - 1]->t;
 	for (uint32_t k = 0; k < t->n_in; k++) {
 		uint32_t in = pl->p->tensors[op->n].in[k].buffer;
-		bool fits = t->in[k].dtype && in != MODEL_NONE && pl->lives[in].dies == born && tensor_in_place(t, k);
 
-		for (uint32_t j = 0; fits && j < t->n_in; j++) /* the same bytes in another shape */
-			fits = pl->p->tensors[op->n].in[j].buffer != in || tensor_in_place(t, j);
-		if (fits)
-			return in;
+		if (!t->in[k].dtype || in == MODEL_NONE || !tensor_in_place(t, k))
+			return MODEL_NONE;
+		if (pl->lives[in].dies == born)
+			place = in;
 	}
-	return MODEL_NONE;
+	return place;
 }
 
 /* Lowest offset that is free of every earlier buffer alive at the same time: try 0 and the end of

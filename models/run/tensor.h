@@ -195,7 +195,9 @@ struct tensor_function {
 	 * has NULL for operands that are absent or buffers. -EINVAL with err->text. */
 	int (*check)(const struct tensor_op *op, const void *const *in, struct error *err);
 	/* An input may be the very bytes of the only output, if its shape is the same: element i is read
-	 * before element i is written, and never again. */
+	 * before element i is written, and never again. Not what works row by row: the last, partial store of
+	 * a narrow row holds up the next row's load (digits with its softmax in place: 5.4 instead of 6.1 M rows/s
+	 * at batch 128, Zen 5). */
 	bool in_place;
 };
 

@@ -29,9 +29,7 @@ CFLAGS_models/run/trees_avx2.c := $(CFLAGS_models/run/topk_avx2.c)
 CFLAGS_models/run/conv_avx2.c := $(CFLAGS_models/run/kernel_avx2.c)
 CFLAGS_models/run/vectors_avx2.c := $(CFLAGS_models/run/kernel_avx2.c)
 AVX2 := -mavx2 -mfma
-# GCC 12's fake stack (detect_stack_use_after_return) aligns frames to 32 bytes: a spilled zmm faults.
-AVX512 := -mavx512f -mavx512dq -mavx512vl -mfma \
-	$(if $(findstring address,$(SAN)),--param=asan-use-after-return=0)
+AVX512 := -mavx512f -mavx512dq -mavx512vl -mfma $(ZMM_SANFLAGS)
 # Every family rounds a reduced layer's results alike: no multiplication may melt into an addition.
 CFLAGS_models/run/kernel_avx2.c := $(AVX2) -ffp-contract=off
 CFLAGS_models/run/kernel_avx512.c := $(AVX512) -ffp-contract=off

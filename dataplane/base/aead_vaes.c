@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
- * AES-256-GCM on 256-bit vectors (VAES, VPCLMULQDQ, AVX2): two lanes of aead_vaes.h a group, and one pass over a datagram.
+ * AES-256-GCM on 256-bit vectors (VAES, VPCLMULQDQ, AVX2): two lanes of aead_vaes.h a group, and one pass over a
+ * datagram.
  */
 #include <cpuid.h>
 
@@ -9,7 +10,8 @@ enum {
 	ROUNDS = VAES_ROUNDS,
 	LANE = VAES_LANE_BYTES,
 	GROUP = 2 * LANE, /* bytes */
-	CHUNK = VAES_POWERS / 2, /* groups between two reductions */
+	PART = VAES_POWERS / 2, /* groups between two reductions */
+	FEWEST = 2, /* groups of a datagram */
 };
 
 /* ---- GHASH ---- */
@@ -22,11 +24,6 @@ struct product {
 MR_ALWAYS_INLINE __m256i reversed(__m256i x)
 {
 	return _mm256_shuffle_epi8(x, _mm256_broadcastsi128_si256(vaes_byte_order()));
-}
-
-MR_ALWAYS_INLINE __m128i reversed_lane(__m128i x)
-{
-	return _mm256_castsi256_si128(reversed(_mm256_castsi128_si256(x)));
 }
 
 MR_ALWAYS_INLINE void product_add(struct product *p, __m256i a, __m256i b)
@@ -67,11 +64,15 @@ struct message {
 	__m128i hash;         /* GHASH so far, byte-reversed */
 };
 
-MR_ALWAYS_INLINE void message_begin(struct message *m, struct wire_header header)
+MR_ALWAYS_INLINE void message_begin(struct message *m, struct wire_header header, uint8_t *text, const uint8_t *src,
+	size_t n)
 {
-	size_t lanes = (m->n + LANE - 1) / LANE + 2;
+	size_t lanes = (n + LANE - 1) / LANE + 2;
 	__m256i count;
 
+	m->text = text;
+	m->src = src;
+	m->n = n;
 	m->header = vaes_header(header);
 	m->pad = lanes & 1;
 	m->groups = (lanes + 1) / 2;
@@ -84,7 +85,7 @@ MR_ALWAYS_INLINE void message_begin(struct message *m, struct wire_header header
 /* H^(2k+2) and H^(2k+1): the factors of the group that k groups follow. */
 MR_ALWAYS_INLINE __m256i powers(const struct vaes_key *key, size_t k)
 {
-	return _mm256_load_si256((const __m256i *)&key->h[2 * (CHUNK - 1 - k)]);
+	return _mm256_load_si256((const __m256i *)&key->h[2 * (PART - 1 - k)]);
 }
 
 MR_ALWAYS_INLINE __m256i round_key(const struct vaes_key *k, int round)
@@ -93,7 +94,7 @@ MR_ALWAYS_INLINE __m256i round_key(const struct vaes_key *k, int round)
 }
 
 /* AES over the counters of `groups` groups, side by side. */
-MR_ALWAYS_INLINE void key_stream(struct message *m, __m256i stream[CHUNK], const size_t groups)
+MR_ALWAYS_INLINE void key_stream(struct message *m, __m256i stream[PART], const size_t groups)
 {
 	const __m256i two = _mm256_set_epi32(2, 0, 0, 0, 2, 0, 0, 0);
 	const __m256i big_endian = _mm256_broadcastsi128_si256(vaes_counter_order());
@@ -167,11 +168,11 @@ MR_ALWAYS_INLINE __m256i last_group(struct message *m, __m256i stream, const int
 
 /* The next `groups` groups: crypt, and add the ciphertext to the hash. All but `m` is constant, so that
  * the vectors stay in registers and only the group that is special pays for it. */
-MR_ALWAYS_INLINE void chunk(struct message *m, const size_t groups, const int first, const int last,
+MR_ALWAYS_INLINE void part(struct message *m, const size_t groups, const int first, const int last,
 	const int seal)
 {
 	struct product sum = {0};
-	__m256i stream[CHUNK];
+	__m256i stream[PART];
 
 	key_stream(m, stream, groups);
 #pragma GCC unroll 4
@@ -192,72 +193,7 @@ MR_ALWAYS_INLINE void chunk(struct message *m, const size_t groups, const int fi
 	m->hash = product_reduce(&sum);
 }
 
-/* A short datagram is one chunk; a longer one begins with what is over and ends with a full one. */
-MR_ALWAYS_INLINE void crypt_text(struct message *m, const int seal)
-{
-	switch (m->groups) {
-	case 2:
-		chunk(m, 2, 1, 1, seal);
-		return;
-	case 3:
-		chunk(m, 3, 1, 1, seal);
-		return;
-	case 4:
-		chunk(m, 4, 1, 1, seal);
-		return;
-	default:
-		break;
-	}
-	switch (m->groups % CHUNK) {
-	case 1:
-		chunk(m, 1, 1, 0, seal);
-		break;
-	case 2:
-		chunk(m, 2, 1, 0, seal);
-		break;
-	case 3:
-		chunk(m, 3, 1, 0, seal);
-		break;
-	default:
-		chunk(m, 4, 1, 0, seal);
-		break;
-	}
-	for (size_t left = (m->groups - 1) / CHUNK; left > 1; left--)
-		chunk(m, CHUNK, 0, 0, seal);
-	chunk(m, CHUNK, 0, 1, seal);
-}
-
-MR_ALWAYS_INLINE __m128i crypt(struct message *m, struct wire_header header, const int seal)
-{
-	message_begin(m, header);
-	crypt_text(m, seal);
-	return _mm_xor_si128(m->tag_mask, reversed_lane(m->hash));
-}
-
-static void seal(const struct aead *a, const struct aead_key *key, struct wire_header header,
-	uint8_t *datagram, const uint8_t *src, size_t n)
-{
-	struct message m = {.key = (const struct vaes_key *)key,
-		.text = datagram + WIRE_HEADER_BYTES, .src = src, .n = n};
-	__m128i tag;
-
-	(void)a;
-	tag = crypt(&m, header, 1);
-	_mm_storeu_si128((__m128i *)datagram, m.header);
-	_mm_storeu_si128((__m128i *)(datagram + WIRE_HEADER_BYTES + n), tag);
-}
-
-static int open(const struct aead *a, const struct aead_key *key, struct wire_header header,
-	uint8_t *datagram, size_t n)
-{
-	uint8_t *text = datagram + WIRE_HEADER_BYTES;
-	struct message m = {.key = (const struct vaes_key *)key, .text = text, .src = text, .n = n};
-	__m128i tag = _mm_loadu_si128((const __m128i *)(text + n));
-
-	(void)a;
-	tag = _mm_xor_si128(tag, crypt(&m, header, 0));
-	return _mm_testz_si128(tag, tag);
-}
+#include "base/aead_vaes_body.h"
 
 int aead_vaes_supported(void)
 {

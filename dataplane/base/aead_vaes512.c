@@ -7,7 +7,8 @@
 enum {
 	LANES = 4,
 	GROUP = LANES * VAES_LANE_BYTES,
-	STREAM = 4, /* groups whose key stream is made side by side; GHASH reduces every second one */
+	PART = 4,   /* groups whose key stream is made side by side; GHASH reduces every second one */
+	FEWEST = 1, /* groups of a datagram */
 };
 
 STATIC_ASSERT(VAES_POWERS == 2 * LANES, "two groups between two reductions");
@@ -105,7 +106,7 @@ MR_ALWAYS_INLINE __m512i round_key(const struct vaes_key *k, int round)
 }
 
 /* AES over the counters of `groups` groups, side by side. */
-MR_ALWAYS_INLINE void key_stream(struct message *m, __m512i stream[STREAM], const uint32_t groups)
+MR_ALWAYS_INLINE void key_stream(struct message *m, __m512i stream[PART], const uint32_t groups)
 {
 	const __m512i four = _mm512_maskz_set1_epi32(0x8888, LANES);
 	const __m512i big_endian = _mm512_broadcast_i32x4(vaes_counter_order());
@@ -166,7 +167,7 @@ MR_ALWAYS_INLINE __m512i take_group(struct message *m, __m512i stream, const int
  * stay in registers and only the group that is special pays for it. */
 MR_ALWAYS_INLINE void part(struct message *m, const uint32_t groups, const int first, const int last, const int seal)
 {
-	__m512i stream[STREAM];
+	__m512i stream[PART];
 
 	key_stream(m, stream, groups);
 #pragma GCC unroll 4
@@ -179,77 +180,7 @@ MR_ALWAYS_INLINE void part(struct message *m, const uint32_t groups, const int f
 		absorb(m, stream + g, 1);
 }
 
-/* A short datagram is one part; a longer one begins with what is over and ends with a full one. */
-MR_ALWAYS_INLINE void crypt_text(struct message *m, const int seal)
-{
-	switch (m->groups) {
-	case 1:
-		part(m, 1, 1, 1, seal);
-		return;
-	case 2:
-		part(m, 2, 1, 1, seal);
-		return;
-	case 3:
-		part(m, 3, 1, 1, seal);
-		return;
-	case 4:
-		part(m, 4, 1, 1, seal);
-		return;
-	default:
-		break;
-	}
-	switch (m->groups % STREAM) {
-	case 1:
-		part(m, 1, 1, 0, seal);
-		break;
-	case 2:
-		part(m, 2, 1, 0, seal);
-		break;
-	case 3:
-		part(m, 3, 1, 0, seal);
-		break;
-	default:
-		part(m, 4, 1, 0, seal);
-		break;
-	}
-	for (uint32_t left = (m->groups - 1) / STREAM; left > 1; left--)
-		part(m, STREAM, 0, 0, seal);
-	part(m, STREAM, 0, 1, seal);
-}
-
-/* The tag. */
-MR_ALWAYS_INLINE __m128i crypt(struct message *m, const int seal)
-{
-	crypt_text(m, seal);
-	return _mm_xor_si128(m->tag_mask, _mm_shuffle_epi8(m->hash, vaes_byte_order()));
-}
-
-static void seal(const struct aead *a, const struct aead_key *key, struct wire_header header,
-	uint8_t *datagram, const uint8_t *src, size_t n)
-{
-	uint8_t *text = datagram + WIRE_HEADER_BYTES;
-	struct message m = {.key = (const struct vaes_key *)key};
-	__m128i tag;
-
-	(void)a;
-	message_begin(&m, header, text, src, n);
-	tag = crypt(&m, 1);
-	_mm_storeu_si128((__m128i *)datagram, m.header);
-	_mm_storeu_si128((__m128i *)(text + n), tag);
-}
-
-static int open(const struct aead *a, const struct aead_key *key, struct wire_header header,
-	uint8_t *datagram, size_t n)
-{
-	uint8_t *text = datagram + WIRE_HEADER_BYTES;
-	struct message m = {.key = (const struct vaes_key *)key};
-	__m128i tag = _mm_loadu_si128((const __m128i *)(text + n));
-
-	(void)a;
-	message_begin(&m, header, text, text, n);
-	tag = _mm_xor_si128(tag, crypt(&m, 0));
-	return _mm_testz_si128(tag, tag);
-}
+#include "base/aead_vaes_body.h"
 
 int aead_vaes512_supported(void)
 {

@@ -9,15 +9,6 @@
 
 enum { AHEAD_BYTES = 256 };
 
-/* A negative index counts from the end; whatever is outside is clamped. */
-static size_t clamped(uint32_t dtype, const void *indices, size_t at, int64_t size)
-{
-	int64_t i = dtype == WIRE_I64 ? ((const int64_t *)indices)[at] : ((const int32_t *)indices)[at];
-
-	i = i < 0 ? i + size : i;
-	return (size_t)(i < 0 ? 0 : i >= size ? size - 1 : i);
-}
-
 static void fetch(const float *row, size_t width)
 {
 	size_t bytes = width * sizeof(*row);
@@ -47,7 +38,7 @@ int embedding_infer(struct tensor_op *op, struct error *err)
 static const float *table_row(
 	const struct tensor_op *op, const float *table, const void *indices, size_t at)
 {
-	return table + clamped(op->in[1].dtype, indices, at, op->in[0].dims[0]) * op->in[0].dims[1];
+	return table + tensor_index(op->in[1].dtype, indices, at, op->in[0].dims[0]) * op->in[0].dims[1];
 }
 
 static void sum_bag(const struct tensor_op *op, const float *table, const void *indices, size_t at,
@@ -123,7 +114,7 @@ int lookups_check(const struct tensor_op *op, const void *const *in, struct erro
 
 static const float *field_row(const struct tensor_op *op, const float *table, const void *indices, const struct field *f)
 {
-	return table + ((size_t)f->first + clamped(op->in[1].dtype, indices, (size_t)f->index, f->rows)) * op->in[0].dims[1];
+	return table + ((size_t)f->first + tensor_index(op->in[1].dtype, indices, (size_t)f->index, (uint32_t)f->rows)) * op->in[0].dims[1];
 }
 
 void lookups_rows(const struct tensor_op *op, const struct tensor_args *a, size_t rows)

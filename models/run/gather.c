@@ -8,15 +8,6 @@
 #include "base/prefetch.h"
 #include "models/run/tensor.h"
 
-static size_t clamp_index(const struct tensor *t, const void *indices, size_t at, uint32_t size)
-{
-	int64_t i = tensor_get_i64(t->dtype, indices, at);
-
-	if (i < 0)
-		i += size;
-	return i < 0 ? 0 : i >= (int64_t)size ? size - 1 : (size_t)i;
-}
-
 static int check_indices(const struct tensor_op *op, struct error *err)
 {
 	if (op->in[1].dtype != WIRE_I64 && op->in[1].dtype != WIRE_I32)
@@ -63,7 +54,7 @@ static size_t clamp_block(const struct tensor_op *op, const void *indices, size_
 
 	n = n < TENSOR_BLOCK ? n : TENSOR_BLOCK;
 	for (size_t k = 0; k < n; k++)
-		to[k] = (uint32_t)clamp_index(&op->in[1], indices, at + k, size);
+		to[k] = (uint32_t)tensor_index(op->in[1].dtype, indices, at + k, size);
 	return n;
 }
 
@@ -157,7 +148,7 @@ static size_t beside(const struct tensor_op *op, const struct tensor_args *a, si
 		size_t i = rest % t->dims[d];
 
 		if (d == op->i[0])
-			i = clamp_index(t, a->in[1], e, x->dims[d]);
+			i = tensor_index(t->dtype, a->in[1], e, x->dims[d]);
 		at += i * step;
 	}
 	return at;
@@ -213,7 +204,7 @@ static size_t tuple_at(const struct tensor *x, const struct tensor *t, const voi
 	for (uint32_t k = 0; k < s->depth; k++) {
 		uint32_t size = x->dims[s->batch + k];
 
-		at = at * size + clamp_index(t, indices, e * s->depth + k, size);
+		at = at * size + tensor_index(t->dtype, indices, e * s->depth + k, size);
 	}
 	return at * s->slice;
 }

@@ -223,6 +223,16 @@ int tensor_refuse(const struct tensor_op *op, struct error *err, const char *fmt
 /* The operands of the row after `a`'s. */
 void tensor_next_row(const struct tensor_op *op, struct tensor_args *a);
 
+/* Index `at` of run-time indices (INT64 or INT32) into `size` >= 1 places: a negative one counts from the end, and what
+ * is still outside is clamped, so no request can reach another byte. */
+static inline size_t tensor_index(uint32_t dtype, const void *indices, size_t at, uint32_t size)
+{
+	int64_t i = dtype == WIRE_I64 ? ((const int64_t *)indices)[at] : ((const int32_t *)indices)[at];
+
+	i = i < 0 ? i + size : i;
+	return i < 0 ? 0 : i >= (int64_t)size ? size - 1 : (size_t)i;
+}
+
 /* ---- shapes ---- */
 
 uint64_t tensor_elements(const struct tensor *t);

@@ -49,7 +49,7 @@ struct run {
 	struct flood *flood; /* NULL = none */
 	struct run_report *r;
 	uint64_t hz;
-	uint64_t timeout_tsc;
+	uint64_t timeout_tsc, stuck_tsc;
 	uint32_t in_bytes; /* rows of a request, which takes so many datagrams */
 	uint32_t segments;
 	uint32_t out_bytes, reply_segments; /* of a result */
@@ -459,7 +459,7 @@ static bool stuck(struct run *run, uint64_t now, bool moved)
 {
 	if (moved || run->stage_at == run->stage_n)
 		run->moved_tsc = now;
-	return run->o->stuck_ms && now - run->moved_tsc > run->hz / 1000 * run->o->stuck_ms;
+	return now - run->moved_tsc > run->stuck_tsc;
 }
 
 static int loop(struct run *run, const volatile sig_atomic_t *stop)
@@ -535,6 +535,7 @@ static int prepare(struct run *run, struct error *err)
 	memset(run->slots, 0, ring * sizeof(*run->slots)); /* touch the pages before the clock starts */
 	run->hz = clock_tsc_hz();
 	run->timeout_tsc = run->hz / 1000 * o->timeout_ms;
+	run->stuck_tsc = o->stuck_ms ? run->hz / 1000 * o->stuck_ms : UINT64_MAX;
 	return o->preseal ? preseal(run, err) : 0;
 }
 

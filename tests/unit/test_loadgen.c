@@ -151,9 +151,34 @@ static void expect_large(struct workload *w)
 		w->expect.values[i] = large_value(w->inputs + i / n * ROW_BYTES, i % n);
 }
 
-/* Run `o` against `f`. */
-static void run(struct fake *f, const struct options *o, struct run_report *report)
+struct t {
+	struct fake fake;
+	struct options options;
+	struct run_report report;
+};
+
+static int begin(void **state)
 {
+	struct t *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return -1;
+	t->options = (struct options){.sessions = 1, .rows_per_request = 1, .window = 16, .attempts = 1,
+		.timeout_ms = 1000, .quiet = true, .seed = 1};
+	*state = t;
+	return 0;
+}
+
+static int end(void **state)
+{
+	free(*state);
+	return 0;
+}
+
+static void run(struct t *t)
+{
+	struct fake *f = &t->fake;
+	const struct options *o = &t->options;
 	static const uint8_t secret[WIRE_KEY_BYTES] = {1, 2, 3};
 	struct bench_sessions s = {.n = 1, .mask = 15};
 	struct mr_model model = {.name = "echo", .id = 7, .row_in_bytes = ROW_BYTES,
@@ -173,32 +198,24 @@ static void run(struct fake *f, const struct options *o, struct run_report *repo
 	assert_int_equal(workload_init(&w, o, &model, &err), 0);
 	if (f->row_out_bytes == LARGE_BYTES)
 		expect_large(&w);
-	assert_int_equal(bench_run(report, o, &s, &w, &f->base, NULL, &never, &err), f->ends_with);
+	assert_int_equal(bench_run(&t->report, o, &s, &w, &f->base, NULL, &never, &err), f->ends_with);
 	assert_int_equal(w.wrong, 0);
 	workload_uninit(&w);
 	channel_uninit(&f->server);
 	bench_sessions_close(&s);
 }
 
-static struct options options(void)
-{
-	return (struct options){.sessions = 1, .rows_per_request = 1, .window = 16, .attempts = 1,
-		.timeout_ms = 1000, .quiet = true, .seed = 1};
-}
-
 static void a_stall_is_charged_to_every_request_it_delayed(void **state)
 {
-	struct fake *f = calloc(1, sizeof(*f));
-	struct run_report *r = calloc(1, sizeof(*r));
-	struct options o = options();
+	struct t *t = *state;
+	struct run_report *r = &t->report;
 	uint64_t delayed = 0;
 
-	(void)state;
-	o.rate = 5000;
-	o.seconds = 0.4;
-	f->stall_from_ns = clock_now_ns() + 150 * NS_PER_MS; /* the generator calibrates for 20 ms first */
-	f->stall_to_ns = f->stall_from_ns + 60 * NS_PER_MS;
-	run(f, &o, r);
+	t->options.rate = 5000;
+	t->options.seconds = 0.4;
+	t->fake.stall_from_ns = clock_now_ns() + 150 * NS_PER_MS; /* the generator calibrates for 20 ms first */
+	t->fake.stall_to_ns = t->fake.stall_from_ns + 60 * NS_PER_MS;
+	run(t);
 	for (uint32_t i = histogram_bucket(NS_PER_MS); i < HISTOGRAM_BUCKETS; i++)
 		delayed += r->latency_ns[i];
 	assert_in_range(r->sent, 1900, 2001); /* a busy machine may take the last of it */
@@ -208,22 +225,18 @@ static void a_stall_is_charged_to_every_request_it_delayed(void **state)
 	assert_true(histogram_percentile(r->latency_ns, 95) >= 15 * NS_PER_MS);
 	assert_true(r->max_us >= 59e3);
 	assert_true(r->max_gap_ms >= 59);
-	free(f);
-	free(r);
 }
 
 static void what_is_never_answered_is_counted_and_not_measured(void **state)
 {
-	struct fake *f = calloc(1, sizeof(*f));
-	struct run_report *r = calloc(1, sizeof(*r));
-	struct options o = options();
+	struct t *t = *state;
+	struct run_report *r = &t->report;
 
-	(void)state;
-	o.count = 1000;
-	o.attempts = 2;
-	o.timeout_ms = 200;
-	f->lose_every = 10;
-	run(f, &o, r);
+	t->options.count = 1000;
+	t->options.attempts = 2;
+	t->options.timeout_ms = 200;
+	t->fake.lose_every = 10;
+	run(t);
 	assert_int_equal(r->sent, 1000);
 	assert_int_equal(r->answered, 900);
 	assert_int_equal(r->unanswered, 100);
@@ -231,128 +244,106 @@ static void what_is_never_answered_is_counted_and_not_measured(void **state)
 	assert_int_equal(r->retries, 100);
 	assert_int_equal(r->measured, 900);
 	assert_int_equal(histogram_count(r->latency_ns), 900);
-	free(f);
-	free(r);
 }
 
 static void a_refusal_is_an_answer_and_no_speed(void **state)
 {
-	struct fake *f = calloc(1, sizeof(*f));
-	struct run_report *r = calloc(1, sizeof(*r));
-	struct options o = options();
+	struct t *t = *state;
+	struct run_report *r = &t->report;
 
-	(void)state;
-	o.count = 1000;
-	o.warmup = 100;
-	f->refuse_every = 4;
-	run(f, &o, r);
+	t->options.count = 1000;
+	t->options.warmup = 100;
+	t->fake.refuse_every = 4;
+	run(t);
 	assert_int_equal(r->answered, 1000);
 	assert_int_equal(r->status[WIRE_RATE_LIMITED], 250);
 	assert_int_equal(r->status[WIRE_RESULT], 750);
 	assert_int_equal(r->measured, 675); /* three of four behind the warm-up */
 	assert_int_equal(histogram_count(r->latency_ns), 675);
-	free(f);
-	free(r);
 }
 
 /* Open loop, and the server answers late: neither a full queue here nor one there may lose anything. */
 static void what_a_full_queue_does_not_take_is_sent_later(void **state)
 {
-	struct fake *f = calloc(1, sizeof(*f));
-	struct run_report *r = calloc(1, sizeof(*r));
-	struct options o = options();
+	struct t *t = *state;
+	struct run_report *r = &t->report;
 
-	(void)state;
-	o.rate = 100000;
-	o.count = 20000;
-	f->base.room = 100;
-	f->send_takes = 3;
-	f->stall_from_ns = clock_now_ns() + 60 * NS_PER_MS;
-	f->stall_to_ns = f->stall_from_ns + 50 * NS_PER_MS;
-	run(f, &o, r);
+	t->options.rate = 100000;
+	t->options.count = 20000;
+	t->fake.base.room = 100;
+	t->fake.send_takes = 3;
+	t->fake.stall_from_ns = clock_now_ns() + 60 * NS_PER_MS;
+	t->fake.stall_to_ns = t->fake.stall_from_ns + 50 * NS_PER_MS;
+	run(t);
 	assert_int_equal(r->sent, 20000);
 	assert_int_equal(r->status[WIRE_RESULT], 20000);
 	assert_int_equal(r->first_try_losses, 0);
 	assert_int_equal(r->unanswered, 0);
 	assert_true(r->queue_full > 0);
 	assert_true(r->held_back > 0);
-	assert_in_range(f->most_queued, 90, 100);
+	assert_in_range(t->fake.most_queued, 90, 100);
 	assert_true(r->max_us >= 45e3); /* held back, and measured from when it was due */
-	free(f);
-	free(r);
 }
 
 static void a_port_without_another_end_ends_the_run(void **state)
 {
-	struct fake *f = calloc(1, sizeof(*f));
-	struct run_report *r = calloc(1, sizeof(*r));
-	struct options o = options();
+	struct t *t = *state;
+	struct run_report *r = &t->report;
 
-	(void)state;
-	o.count = 100;
-	o.stuck_ms = 100;
-	f->gone = true;
-	f->ends_with = -ENOLINK;
-	run(f, &o, r);
+	t->options.count = 100;
+	t->options.stuck_ms = 100;
+	t->fake.gone = true;
+	t->fake.ends_with = -ENOLINK;
+	run(t);
 	assert_int_equal(r->answered, 0);
 	assert_int_equal(r->unanswered, r->sent);
-	free(f);
-	free(r);
 }
 
 static void an_answer_in_our_own_queue_is_not_asked_for_again(void **state)
 {
-	struct fake *f = calloc(1, sizeof(*f));
-	struct run_report *r = calloc(1, sizeof(*r));
-	struct options o = options();
+	struct t *t = *state;
+	struct run_report *r = &t->report;
 
-	(void)state;
-	o.count = 5000;
-	o.window = 96;
-	o.timeout_ms = 100;
-	o.attempts = 3;
-	f->absent_ns = 250 * NS_PER_MS;
-	run(f, &o, r);
+	t->options.count = 5000;
+	t->options.window = 96;
+	t->options.timeout_ms = 100;
+	t->options.attempts = 3;
+	t->fake.absent_ns = 250 * NS_PER_MS;
+	run(t);
 	assert_int_equal(r->status[WIRE_RESULT], 5000);
 	assert_true(r->max_us >= 240e3);
 	assert_int_equal(r->retries, 0);
 	assert_int_equal(r->first_try_losses, 0);
-	free(f);
-	free(r);
 }
 
 static void a_result_of_several_datagrams_is_put_together(void **state)
 {
-	struct fake *f = calloc(1, sizeof(*f));
-	struct run_report *r = calloc(1, sizeof(*r));
-	struct options o = options();
+	struct t *t = *state;
+	struct run_report *r = &t->report;
 
-	(void)state;
-	o.count = 2000;
-	o.attempts = 3;
-	o.timeout_ms = 50;
-	o.rtol = 1e-6;
-	f->row_out_bytes = LARGE_BYTES;
-	f->lose_part_every = 100;
-	run(f, &o, r);
+	t->options.count = 2000;
+	t->options.attempts = 3;
+	t->options.timeout_ms = 50;
+	t->options.rtol = 1e-6;
+	t->fake.row_out_bytes = LARGE_BYTES;
+	t->fake.lose_part_every = 100;
+	run(t);
 	assert_int_equal(r->status[WIRE_RESULT], 2000);
 	assert_int_equal(r->first_try_losses, 20);
 	assert_int_equal(r->retries, 20);
 	assert_int_equal(r->unknown, 0);
-	free(f);
-	free(r);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_stall_is_charged_to_every_request_it_delayed),
-		cmocka_unit_test(what_is_never_answered_is_counted_and_not_measured),
-		cmocka_unit_test(a_refusal_is_an_answer_and_no_speed),
-		cmocka_unit_test(what_a_full_queue_does_not_take_is_sent_later),
-		cmocka_unit_test(a_port_without_another_end_ends_the_run),
-		cmocka_unit_test(an_answer_in_our_own_queue_is_not_asked_for_again),
-		cmocka_unit_test(a_result_of_several_datagrams_is_put_together),
+		cmocka_unit_test_setup_teardown(a_stall_is_charged_to_every_request_it_delayed, begin, end),
+		cmocka_unit_test_setup_teardown(what_is_never_answered_is_counted_and_not_measured, begin, end),
+		cmocka_unit_test_setup_teardown(a_refusal_is_an_answer_and_no_speed, begin, end),
+		cmocka_unit_test_setup_teardown(what_a_full_queue_does_not_take_is_sent_later, begin, end),
+		cmocka_unit_test_setup_teardown(a_port_without_another_end_ends_the_run, begin, end),
+		cmocka_unit_test_setup_teardown(an_answer_in_our_own_queue_is_not_asked_for_again, begin, end),
+		cmocka_unit_test_setup_teardown(a_result_of_several_datagrams_is_put_together, begin, end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

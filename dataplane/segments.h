@@ -12,9 +12,11 @@
  *
  * A request belongs to one session and one lane; a segment on another lane is another request. At most
  * SEGMENTS_PER_SESSION are open per session: one more evicts that session's oldest. When all buffers are
- * taken the oldest of all is evicted. Names are found by a keyed hash of all of them: CLOSED ones are many
- * when a session is fast (in one bucket a session they cost 2,600 ns a request of two datagrams: 269,000 against
- * 889,000 a second, AMD Zen 5, `make bench`, in.memif.in2048). Whoever calls has charged a limiter unit for the segment before.
+ * taken the oldest of all is evicted. Whoever calls has charged a limiter unit for the segment before.
+ *
+ * Names are found by a keyed hash of all of them: CLOSED ones are many when a session is fast. In one bucket a
+ * session they cost 2,600 ns a request of two datagrams: 269,000 against 889,000 a second (AMD Zen 5, `make bench`,
+ * in.memif.in2048).
  */
 #pragma once
 

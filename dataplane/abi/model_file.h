@@ -95,8 +95,8 @@ struct model_file_signature {
  *
  * A run of up to R rows gives buffer b the bytes [R x row_offset, R x (row_offset + row_bytes)):
  * row r of it is `elements` elements at r x elements, contiguous. Buffers whose lives do not overlap
- * may share bytes, and an element-wise operator may write over an input that nobody reads after it. Operators run in table order, every one over all rows of a batch; rows never
- * influence each other. Constants are named by their offset into the weights section, where they
+ * may share bytes, and an element-wise operator may write over an input that nobody reads after it.
+ * Operators run in table order, every one over all rows of a batch; rows never influence each other. Constants are named by their offset into the weights section, where they
  * lie in the order operators name them (operand 0, operand 1, bias; or operands 0 to 7), each
  * starting at the next 64-byte border after the last. Behind the buffers of all rows lie
  * scratch_bytes for the operator that is running.

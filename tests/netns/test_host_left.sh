@@ -117,6 +117,7 @@ time.sleep(60)' "$work/held" &
 	cat "$work/out"
 	return 1
 }
+
 # Nobody is left to put anything back: its processes end with it, and the next run mends the rest.
 killed_outside() {
 	local before first i
